@@ -1,0 +1,237 @@
+"""What the verbs of `xl` call: libxl's job seen from outside, over the daemon's socket.
+
+Every call is one request to `xenolithd` (docs/daemon.md), which is started when none answers. This
+module is on the path of each `xl` command, so it imports little.
+"""
+
+from __future__ import annotations
+
+import builtins
+import socket
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from xenolith.toolstack import paths
+from xenolith.toolstack.rpc import Connection, ProtocolError, RemoteError
+
+SHUTDOWN_POWEROFF = 0
+SHUTDOWN_REBOOT = 1
+SHUTDOWN_SUSPEND = 2
+SHUTDOWN_CRASH = 3
+SHUTDOWN_WATCHDOG = 4
+SHUTDOWN_SOFT_RESET = 5
+"""Shutdown reasons, as in public/sched.h."""
+
+
+class ToolstackError(Exception):
+    """A verb failed; the message is one sentence for the user, without "Error:" or full stop."""
+
+
+class DomainInfo(NamedTuple):
+    """One domain as `xl list` shows it; the flags are those of xen_domctl_getdomaininfo."""
+
+    domid: int
+    name: str
+    uuid: str
+    memory_kib: int
+    max_memory_kib: int
+    vcpus: int
+    max_vcpus: int
+    running: bool
+    blocked: bool
+    paused: bool
+    shutdown: bool
+    crashed: bool
+    dying: bool
+    shutdown_reason: int | None
+    cpu_time_ns: int
+    cpupool: str
+    start_time: float
+    """Seconds since the epoch at which this domid started."""
+
+
+class VcpuInfo(NamedTuple):
+    """One virtual CPU as `xl vcpu-list` shows it."""
+
+    domid: int
+    vcpu: int
+    cpu: int | None
+    """The host CPU it last ran on; None where that is not known."""
+    online: bool
+    running: bool
+    blocked: bool
+    cpu_time_ns: int
+    hard_affinity: str
+    soft_affinity: str
+
+
+class DomainEnd(NamedTuple):
+    """How a domain ended."""
+
+    domid: int
+    reason: int | None
+    """The shutdown reason (SHUTDOWN_*); None for a domain that was destroyed while it ran."""
+    successor: int | None
+    """The domid under which the domain was restarted, if it was."""
+    preserved: bool
+    """Whether the domain is still there, shut down, for somebody to look at."""
+
+
+class Toolstack:
+    """A connection to the daemon of this user; also a context manager.
+
+    Every method raises :class:`ToolstackError` when the daemon refuses or cannot be reached.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def connect(cls) -> Toolstack:
+        """Connect to the daemon, starting it first when none answers."""
+        try:
+            return cls(Connection.connect(paths.daemon_socket()))
+        except OSError:
+            # Rare, and it needs more modules than `xl list` may afford.
+            from xenolith.toolstack import daemon_start  # noqa: PLC0415
+
+        try:
+            return cls(daemon_start.start_and_connect())
+        except daemon_start.DaemonStartError as error:
+            raise ToolstackError(str(error)) from None
+
+    def close(self) -> None:
+        """Close the connection; sockets handed out by it stay open."""
+        self._connection.close()
+
+    def __enter__(self) -> Toolstack:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def create(self, config: dict[str, Any], *, paused: bool = False) -> int:
+        """Build and start a domain; return its domid once the guest runs (or stands paused).
+
+        ``config`` is the checked configuration in xl.cfg's own words, in JSON types. Paths are
+        absolute. Keys used here: ``name`` ``uuid`` ``type`` ``kernel`` ``ramdisk`` ``cmdline``
+        ``memory`` ``maxmem`` (MiB) ``vcpus`` ``maxvcpus`` ``on_poweroff`` ``on_reboot``
+        ``on_crash`` ``on_watchdog`` ``on_soft_reset``; the domain process sees all the others too.
+        """
+        result = self._call("create", config=config, paused=paused)
+        return int(result["domid"])
+
+    def list(self) -> builtins.list[DomainInfo]:
+        """Every domain by rising domid, Domain-0 first."""
+        return [DomainInfo(*row) for row in self._call("list")]
+
+    def config(self, domid: int) -> dict[str, Any]:
+        """The configuration that a domain was created with (`xl list -l`)."""
+        config: dict[str, Any] = self._call("config", domid=domid)
+        return config
+
+    def resolve(self, name_or_id: str) -> int:
+        """The domid of a domain given by name or by number, as libxl tells them apart."""
+        return int(self._call("resolve", domain=name_or_id))
+
+    def info(self) -> dict[str, str]:
+        """The values of `xl info` by key, in the order in which xl prints them."""
+        info: dict[str, str] = self._call("info")
+        return info
+
+    def vcpus(self, domid: int) -> builtins.list[VcpuInfo]:
+        """The virtual CPUs of one domain, by number."""
+        return [VcpuInfo(*row) for row in self._call("vcpus", domid=domid)]
+
+    def destroy(self, domid: int) -> None:
+        """End a domain now; return once all it held is free again."""
+        self._call("destroy", domid=domid)
+
+    def shutdown(self, domid: int) -> None:
+        """Ask the guest to power off, through control/shutdown; does not wait."""
+        self._call("shutdown", domid=domid)
+
+    def reboot(self, domid: int) -> None:
+        """Ask the guest to reboot, through control/shutdown; does not wait."""
+        self._call("reboot", domid=domid)
+
+    def pause(self, domid: int) -> None:
+        """Stop the domain's vCPUs; its memory and devices stay."""
+        self._call("pause", domid=domid)
+
+    def unpause(self, domid: int) -> None:
+        """Let a paused domain run."""
+        self._call("unpause", domid=domid)
+
+    def rename(self, domid: int, name: str) -> None:
+        """Give a domain another unique name."""
+        self._call("rename", domid=domid, name=name)
+
+    def console(self, domid: int) -> socket.socket:
+        """A stream socket to the guest's console.
+
+        It yields all that the guest has printed since the domain started, then what it prints,
+        and ends when the domain has ended and every byte was read. What is sent into it is typed.
+        """
+        return self._open("console", domid=domid)
+
+    def strace(self, domid: int) -> socket.socket:
+        """A stream socket of text lines, one for each hypercall of the domain from now on."""
+        return self._open("strace", domid=domid)
+
+    def set_memory_target(self, domid: int, kib: int) -> None:
+        """Ask the guest's balloon driver for this size (`xl mem-set`)."""
+        self._call("set_memory_target", domid=domid, kib=kib)
+
+    def set_max_memory(self, domid: int, kib: int) -> None:
+        """Limit what the domain may ever hold (`xl mem-max`)."""
+        self._call("set_max_memory", domid=domid, kib=kib)
+
+    def trigger(self, domid: int, name: str, vcpu: int = 0) -> None:
+        """Send a trigger: nmi, reset, init, power, sleep or s3resume."""
+        self._call("trigger", domid=domid, name=name, vcpu=vcpu)
+
+    def sysrq(self, domid: int, letter: str) -> None:
+        """Press a magic SysRq key in the guest, through control/sysrq."""
+        self._call("sysrq", domid=domid, letter=letter)
+
+    def dump_core(self, domid: int, path: str) -> None:
+        """Write the domain's memory as an ELF core file at an absolute path."""
+        self._call("dump_core", domid=domid, path=path)
+
+    def dmesg(self) -> str:
+        """The hypervisor's log ring."""
+        return str(self._call("dmesg"))
+
+    def clear_dmesg(self) -> str:
+        """The hypervisor's log ring, emptied by this call."""
+        return str(self._call("clear_dmesg"))
+
+    def wait(self, domid: int) -> DomainEnd:
+        """Wait until the domain has ended; return at once for one that ended a while ago."""
+        return DomainEnd(*self._call("wait", domid=domid))
+
+    def _call(self, method: str, **params: Any) -> Any:
+        result, fds = self._request(method, params)
+        if fds:
+            raise ToolstackError(f"The daemon's answer to {method} makes no sense")
+        return result
+
+    def _open(self, method: str, **params: Any) -> socket.socket:
+        _, fds = self._request(method, params)
+        if len(fds) != 1:
+            raise ToolstackError(f"The daemon's answer to {method} makes no sense")
+        return socket.socket(fileno=fds[0])
+
+    def _request(self, method: str, params: dict[str, Any]) -> tuple[Any, builtins.list[int]]:
+        try:
+            return self._connection.call(method, params)
+        except RemoteError as error:
+            raise ToolstackError(str(error)) from None
+        except (OSError, ProtocolError) as error:
+            raise ToolstackError(f"The daemon went away during {method}: {error}") from None

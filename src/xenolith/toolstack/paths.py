@@ -1,0 +1,75 @@
+"""Where the toolstack keeps its files: sockets and state of running domains, logs, dumps.
+
+Root has Xen's own places; an ordinary user has those of the XDG base directory specification.
+XENOLITH_RUN_DIR and XENOLITH_STATE_DIR in the environment move everything elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def run_dir() -> str:
+    """The directory of sockets, locks and the state of running domains."""
+    chosen = os.environ.get("XENOLITH_RUN_DIR")
+    if chosen:
+        return os.path.abspath(chosen)
+    if os.getuid() == 0:
+        return "/run/xenolith"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{runtime}/xenolith" if runtime else f"/tmp/xenolith-{os.getuid()}"
+
+
+def state_dir() -> str:
+    """The directory of what outlives a reboot of the host: logs and dumps."""
+    chosen = os.environ.get("XENOLITH_STATE_DIR")
+    if chosen:
+        return os.path.abspath(chosen)
+    if os.environ.get("XENOLITH_RUN_DIR"):
+        return f"{run_dir()}/state"
+    if os.getuid() == 0:
+        return "/var/lib/xenolith"
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{base}/xenolith"
+
+
+def _is_system() -> bool:
+    """Whether this is root's own installation, which uses the places of Xen."""
+    moved = os.environ.get("XENOLITH_RUN_DIR") or os.environ.get("XENOLITH_STATE_DIR")
+    return os.getuid() == 0 and not moved
+
+
+def daemon_socket() -> str:
+    """The socket on which `xenolithd` serves `xl`."""
+    return f"{run_dir()}/xenolithd.socket"
+
+
+def xenstored_socket() -> str:
+    """The socket on which `xenolithd` speaks xenstore's wire protocol."""
+    return "/run/xenstored/socket" if _is_system() else f"{run_dir()}/xenstored.socket"
+
+
+def domains_dir() -> str:
+    """The directory of one control socket, status page and state file per domain."""
+    return f"{run_dir()}/domains"
+
+
+def log_dir() -> str:
+    """The directory of the toolstack's logs."""
+    return "/var/log/xen" if _is_system() else f"{state_dir()}/logs"
+
+
+def console_log(name: str) -> str:
+    """The file that keeps all that the guest of a domain printed."""
+    base = "/var/log/xen/console" if _is_system() else f"{state_dir()}/logs"
+    return f"{base}/guest-{name}.log"
+
+
+def domain_log(name: str) -> str:
+    """The file of what the toolstack did for a domain, and of its process's last words."""
+    return f"{log_dir()}/xl-{name}.log"
+
+
+def dump_dir() -> str:
+    """The directory of core dumps of guests."""
+    return "/var/lib/xen/dump" if _is_system() else f"{state_dir()}/dump"
