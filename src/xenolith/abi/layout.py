@@ -7,6 +7,7 @@ with the compiler's view of Debian's libxen-dev headers.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 U8 = Annotated[int, "B"]
@@ -17,7 +18,9 @@ U32 = Annotated[int, "I"]
 S32 = Annotated[int, "i"]
 U64 = Annotated[int, "Q"]
 S64 = Annotated[int, "q"]
-"""Field types. A fixed byte array is ``Annotated[bytes, "16s"]``."""
+"""Field types. A byte array is ``Annotated[bytes, "16s"]``, an array of integers
+``Annotated[tuple[int, ...], "6Q"]``, a nested struct ``Annotated[Inner, INNER]``, INNER being its
+layout."""
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -32,7 +35,8 @@ class Layout(Generic[T]):
     starts with ``pad`` or ``_`` has no counterpart in C and is not compared. ``c_type`` is the
     C type (``"struct xen_add_to_physmap"``) and ``header`` the public header below ``xen/`` that
     defines it; both are None for layouts of our own. ``c_names`` maps a field to its C
-    designator where that differs (``{"mfn": "arg1.mfn"}``).
+    designator where that differs (``{"mfn": "arg1.mfn"}``). ``pack`` caps the alignment of the
+    fields, in bytes, as ``#pragma pack`` does.
     """
 
     def __init__(
@@ -41,42 +45,81 @@ class Layout(Generic[T]):
         c_type: str | None = None,
         header: str | None = None,
         c_names: dict[str, str] | None = None,
+        pack: int = 8,
     ) -> None:
         self.fields = fields
         self.c_type = c_type
         self.header = header
         self.c_names = c_names or {}
         self.offsets: dict[str, int] = {}
-        self.format, self.size = self._measure(fields)
+        self._composites: list[tuple[int, _Composite]] = []
+        self.format, self.size, self.alignment = self._measure(fields, pack)
         self._struct = struct.Struct(self.format)
         self._make: Any = fields._make  # type: ignore[attr-defined]
         if c_type is not None:
             LAYOUTS.append(self)
 
-    def _measure(self, fields: type[T]) -> tuple[str, int]:
-        """Return the struct format with explicit padding, and the size in bytes."""
+    def _measure(self, fields: type[T], pack: int) -> tuple[str, int, int]:
+        """Return the struct format with explicit padding, and size and alignment in bytes."""
         offset, alignment, form = 0, 1, "<"
-        for name, hint in get_type_hints(fields, include_extras=True).items():
-            code: str = get_args(hint)[1]
-            size = struct.calcsize("<" + code)
-            align = 1 if code.endswith("s") else size
+        for index, (name, hint) in enumerate(get_type_hints(fields, include_extras=True).items()):
+            code, size, align, composite = _describe(get_args(hint)[1])
+            if composite is not None:
+                self._composites.append((index, composite))
+            align = min(align, pack)
             gap = -offset % align
             form += f"{gap}x{code}" if gap else code
             self.offsets[name] = offset + gap
             offset += gap + size
             alignment = max(alignment, align)
         tail = -offset % alignment
-        return form + (f"{tail}x" if tail else ""), offset + tail
+        return form + (f"{tail}x" if tail else ""), offset + tail, alignment
 
     def unpack(self, buffer: bytes | bytearray | memoryview, offset: int = 0) -> T:
         """Read one struct from ``buffer`` at ``offset``; struct.error if it is too short."""
-        record: T = self._make(self._struct.unpack_from(buffer, offset))
+        values: Any = self._struct.unpack_from(buffer, offset)
+        if self._composites:
+            values = list(values)
+            for index, composite in self._composites:
+                values[index] = composite.decode(values[index])
+        record: T = self._make(values)
         return record
 
     def pack(self, record: T) -> bytes:
         """Return the struct's bytes, padding zeroed."""
-        return self._struct.pack(*record)
+        return self._struct.pack(*self._flatten(record))
 
     def pack_into(self, buffer: bytearray | memoryview, offset: int, record: T) -> None:
         """Write the struct into ``buffer`` at ``offset``, padding zeroed."""
-        self._struct.pack_into(buffer, offset, *record)
+        self._struct.pack_into(buffer, offset, *self._flatten(record))
+
+    def _flatten(self, record: T) -> Any:
+        if not self._composites:
+            return record
+        values = list(record)
+        for index, composite in self._composites:
+            values[index] = composite.encode(values[index])
+        return values
+
+
+class _Composite:
+    """How an array or a nested struct goes from and to the bytes that it occupies."""
+
+    def __init__(self, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> None:
+        self.decode = decode
+        self.encode = encode
+
+
+def _describe(kind: str | Layout[Any]) -> tuple[str, int, int, _Composite | None]:
+    """Return struct code, size and alignment in bytes, and conversion of one field type."""
+    if isinstance(kind, Layout):
+        nested = _Composite(kind.unpack, kind.pack)
+        return f"{kind.size}s", kind.size, kind.alignment, nested
+    size = struct.calcsize("<" + kind)
+    if kind.endswith("s"):
+        return kind, size, 1, None
+    align = struct.calcsize("<" + kind[-1])
+    if len(kind) == 1:
+        return kind, size, align, None
+    form = struct.Struct("<" + kind)
+    return f"{size}s", size, align, _Composite(form.unpack, lambda items: form.pack(*items))
