@@ -1,0 +1,87 @@
+"""Binds the C hooks to one machine: the structure they read, and the call back for each #VMEXIT."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_int32, c_void_p
+
+from xenolith.engine.unicorn.cpu_layout import CpuLayout
+from xenolith.engine.unicorn.library import (
+    HOOK_INSN,
+    HOOK_INSN_INVALID,
+    HOOK_INTR,
+    INS_SYSCALL,
+    ExitCallback,
+    Library,
+    load_hooks,
+)
+
+RESUME = 0
+RAISE = 1
+
+
+class HookContext(ctypes.Structure):
+    """struct hook_context of _hooks.c."""
+
+    _fields_ = [  # noqa: RUF012 - ctypes' own protocol
+        ("cpu", c_void_p),
+        ("env", c_void_p),
+        ("registers", c_void_p),
+        ("rip", c_void_p),
+        ("hflags", c_void_p),
+        ("segments", c_void_p),
+        ("efer", c_void_p),
+        ("star", c_void_p),
+        ("lstar", c_void_p),
+        ("cstar", c_void_p),
+        ("fmask", c_void_p),
+        ("exception_is_int", c_void_p),
+        ("do_interrupt", c_void_p),
+        ("read_eflags", c_void_p),
+        ("write_eflags", c_void_p),
+        ("raise_exception", c_void_p),
+        ("on_exit", ExitCallback),
+        ("raise_vector", c_int32),
+        ("raise_error_code", c_int32),
+    ]
+
+
+def install_hooks(
+    library: Library,
+    handle: c_void_p,
+    cpu: int,
+    layout: CpuLayout,
+    on_exit: Callable[[int], int],
+) -> HookContext:
+    """Hook exceptions, #VMEXITs, #UD and SYSCALL; the caller keeps the result alive."""
+    env = cpu + layout.env
+    context = HookContext(
+        cpu=cpu,
+        env=env,
+        registers=env,
+        rip=env + layout.rip,
+        hflags=env + layout.hflags,
+        segments=env + layout.segments,
+        efer=env + layout.efer,
+        star=env + layout.star,
+        lstar=env + layout.lstar,
+        cstar=env + layout.cstar,
+        fmask=env + layout.fmask,
+        exception_is_int=env + layout.exception_is_int,
+        do_interrupt=library.address("x86_cpu_do_interrupt_x86_64"),
+        read_eflags=library.address("helper_read_eflags_x86_64"),
+        write_eflags=library.address("helper_write_eflags_x86_64"),
+        raise_exception=library.address("raise_exception_err_x86_64"),
+        on_exit=ExitCallback(on_exit),
+    )
+    hooks = load_hooks()
+
+    def hook(kind: int, name: str, *instruction: int) -> None:
+        address = ctypes.cast(getattr(hooks, name), c_void_p).value or 0
+        library.add_hook(handle, kind, address, ctypes.addressof(context), *instruction)
+
+    hook(HOOK_INTR, "xenolith_on_interrupt")
+    hook(HOOK_INSN_INVALID, "xenolith_on_invalid_instruction")
+    hook(HOOK_INSN, "xenolith_on_syscall", INS_SYSCALL)
+    return context

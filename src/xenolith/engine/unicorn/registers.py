@@ -1,0 +1,87 @@
+"""A direct view of the emulated CPU's registers, at the offsets that cpu_layout.py verified."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from xenolith.engine.unicorn.cpu_layout import ENV_BYTES, CpuLayout
+
+_NAMES = (
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+GENERAL = {name: index for index, name in enumerate(_NAMES)}
+
+_HFLAGS_CPL = 3
+_HFLAGS_INHIBIT_IRQ = 1 << 3
+_HFLAGS_CS64 = 1 << 15
+_RFLAGS_IF = 1 << 9
+
+
+def _general(index: int) -> property:
+    def read(self: UnicornRegisters) -> int:
+        value: int = self.file[index]
+        return value
+
+    def write(self: UnicornRegisters, value: int) -> None:
+        self.file[index] = value
+
+    return property(read, write)
+
+
+class UnicornRegisters:
+    """The registers of the vCPU that is loaded; general ones can be written."""
+
+    rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = (_general(i) for i in range(8))
+    r8, r9, r10, r11, r12, r13, r14, r15 = (_general(i) for i in range(8, 16))
+    rip = _general(16)
+
+    def __init__(self, env: int, layout: CpuLayout, read_eflags: Callable[[int], int]) -> None:
+        # env is CPUX86State of a machine that lives as long as the engine that owns this view.
+        state = memoryview((ctypes.c_ubyte * ENV_BYTES).from_address(env)).cast("B")
+        self._env = env
+        self._read_eflags = read_eflags
+        self.file = state[: layout.hflags - layout.hflags % 8].cast("Q")
+        """The sixteen general registers, RIP and the stored part of RFLAGS as 64-bit words."""
+        self._hflags = state[layout.hflags : layout.hflags + 4].cast("I")
+        self._control = state[layout.control : layout.control + 9 * 8].cast("Q")
+        self._efer = state[layout.efer : layout.efer + 8].cast("Q")
+
+    @property
+    def cr0(self) -> int:
+        return self._control[0]
+
+    @property
+    def cr3(self) -> int:
+        return self._control[3]
+
+    @property
+    def cr4(self) -> int:
+        return self._control[4]
+
+    @property
+    def efer(self) -> int:
+        return self._efer[0]
+
+    @property
+    def rflags(self) -> int:
+        return self._read_eflags(self._env)
+
+    @property
+    def cpl(self) -> int:
+        return self._hflags[0] & _HFLAGS_CPL
+
+    @property
+    def interrupts_enabled(self) -> bool:
+        # IF is not among the flags that the emulator computes lazily.
+        return bool(self.file[17] & _RFLAGS_IF)
+
+    @property
+    def long_mode(self) -> bool:
+        return bool(self._hflags[0] & _HFLAGS_CS64)
+
+    def skip(self, length: int) -> None:
+        """Step over an instruction of ``length`` bytes; it ends an STI or MOV SS shadow."""
+        self.file[16] += length
+        self._hflags[0] &= ~_HFLAGS_INHIBIT_IRQ

@@ -1,0 +1,164 @@
+"""One vCPU of the Unicorn engine: decodes its exits, and offers it interrupts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Vector
+from xenolith.engine.unicorn.registers import GENERAL
+from xenolith.engine.unicorn.vmcb import Exit, Offset, Vmcb
+
+if TYPE_CHECKING:
+    from xenolith.engine.unicorn.engine import UnicornEngine
+
+_REQUEST_VIRQ = 0x100
+_REQUEST_NMI = 0x200
+"""CPU_INTERRUPT_VIRQ and _NMI of QEMU's target/i386/cpu.h, as cpu_exec() looks for them."""
+
+_LOW32 = 0xFFFFFFFF
+_CPUID_BYTES = _MSR_BYTES = _PAUSE_BYTES = 2
+_VMMCALL_BYTES = 3
+_HLT_BYTES = 1
+
+_IO_INPUT = 1
+_IO_STRING = 1 << 2
+_IO_SIZE_SHIFT = 4
+_IO_SIZE_MASK = 7
+_IO_PORT_SHIFT = 16
+
+_EVENT_VALID = 1 << 31
+_EVENT_VECTOR = 0xFF
+
+
+class UnicornVcpu:
+    """Registers while it is loaded, a saved context while it is not."""
+
+    def __init__(
+        self, engine: UnicornEngine, handler: ExitHandler, vmcb: Vmcb, vmcb_address: int
+    ) -> None:
+        self.registers = engine.registers
+        self.vmcb = vmcb
+        self.context = engine.new_context()
+        self.initial: CpuState | None = None
+        """What it will start with; None once it has."""
+        self._engine = engine
+        self._handler = handler
+        self._vmcb_address = vmcb_address
+        self._request = engine.interrupt_request
+        self._offered = -1
+        self._nmi = False
+        self._exits = {
+            Exit.CPUID.value: self._cpuid,
+            Exit.PAUSE.value: self._pause,
+            Exit.HLT.value: self._halt,
+            Exit.IOIO.value: self._port,
+            Exit.MSR.value: self._msr,
+            Exit.SHUTDOWN.value: handler.triple_fault,
+            Exit.VMMCALL.value: self._hypercall,
+            Exit.NPF.value: self._nested_fault,
+        }
+
+    def reset(self, state: CpuState) -> None:
+        """See HvmVcpu."""
+        self.initial = state
+        self._offered = -1
+        self._nmi = False
+
+    def inject_nmi(self) -> None:
+        """See HvmVcpu."""
+        self._nmi = True
+
+    def enter_from(self, stub: int) -> None:
+        """Point the CPU, in host mode, at the stub that will VMRUN this vCPU."""
+        state = self.initial
+        assert state is not None
+        self.initial = None
+        self.vmcb.load(state)
+        for name, value in state.general.items():
+            self.registers.file[GENERAL[name]] = value
+        self.registers.rax = self._vmcb_address
+        self.registers.rip = stub
+
+    def offer(self) -> None:
+        """Make the CPU take the pending interrupt as soon as the guest's flags allow."""
+        self._offered = vector = self._handler.pending_vector()
+        if vector >= 0:
+            self.vmcb.write32(Offset.INT_VECTOR, vector)
+            request = _REQUEST_VIRQ
+        else:
+            request = 0
+        self._request[0] = request | _REQUEST_NMI if self._nmi else request
+
+    def collect(self) -> None:
+        """Notice what the guest has taken of the offer."""
+        request = self._request[0]
+        if self._offered >= 0 and not request & _REQUEST_VIRQ:
+            vector, self._offered = self._offered, -1
+            self._handler.vector_delivered(vector)
+        if self._nmi and not request & _REQUEST_NMI:
+            self._nmi = False
+
+    def exit(self, code: int) -> None:
+        """Handle a #VMEXIT; GuestException makes the instruction fault instead of complete."""
+        self.collect()
+        self._exits.get(code, self._undefined)()
+        self.offer()
+
+    def _hypercall(self) -> None:
+        self.registers.skip(_VMMCALL_BYTES)
+        self._handler.hypercall()
+
+    def _cpuid(self) -> None:
+        registers = self.registers
+        leaf, subleaf = registers.rax & _LOW32, registers.rcx & _LOW32
+        registers.rax, registers.rbx, registers.rcx, registers.rdx = self._handler.cpuid(
+            leaf, subleaf
+        )
+        registers.skip(_CPUID_BYTES)
+
+    def _msr(self) -> None:
+        registers = self.registers
+        if registers.cpl:
+            raise GuestException(Vector.GP)
+        msr = registers.rcx & _LOW32
+        if self.vmcb.read64(Offset.EXIT_INFO_1):
+            self._handler.write_msr(msr, registers.rax & _LOW32 | (registers.rdx & _LOW32) << 32)
+        else:
+            value = self._handler.read_msr(msr)
+            registers.rax, registers.rdx = value & _LOW32, value >> 32
+        registers.skip(_MSR_BYTES)
+
+    def _port(self) -> None:
+        info = self.vmcb.read64(Offset.EXIT_INFO_1)
+        port, size = info >> _IO_PORT_SHIFT, info >> _IO_SIZE_SHIFT & _IO_SIZE_MASK
+        if info & _IO_STRING:
+            raise GuestException(Vector.GP)
+        registers = self.registers
+        mask = (1 << 8 * size) - 1
+        if info & _IO_INPUT:
+            value = self._handler.read_port(port, size) & mask
+            # A 32-bit result clears the upper half of RAX, a smaller one leaves the rest.
+            registers.rax = value if mask == _LOW32 else registers.rax & ~mask | value
+        else:
+            self._handler.write_port(port, size, registers.rax & mask)
+        registers.skip(self.vmcb.read64(Offset.EXIT_INFO_2) - registers.rip)
+
+    def _halt(self) -> None:
+        self.registers.skip(_HLT_BYTES)
+        self._handler.halt()
+
+    def _pause(self) -> None:
+        self.registers.skip(_PAUSE_BYTES)
+        self._handler.pause()
+
+    def _nested_fault(self) -> None:
+        self._engine.map_void(self.vmcb.read64(Offset.EXIT_INFO_2))
+        event = self.vmcb.read32(Offset.EVENT_INJ)
+        if event & _EVENT_VALID:
+            # The fault interrupted the delivery of an event, which must not get lost.
+            self.vmcb.write32(Offset.EVENT_INJ, 0)
+            error_code = self.vmcb.read32(Offset.EVENT_INJ_ERR)
+            raise GuestException(Vector(event & _EVENT_VECTOR), error_code)
+
+    def _undefined(self) -> None:
+        raise GuestException(Vector.UD)
