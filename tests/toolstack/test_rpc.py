@@ -103,7 +103,7 @@ def test_an_error_answer_is_raised_with_its_sentence(
     answer = {"error": {"code": rpc.SERVER_ERROR, "message": "No such domain"}}
     thread = threading.Thread(target=serve_once, args=(theirs, answer, []))
     thread.start()
-    with pytest.raises(rpc.RemoteError, match="^No such domain$"):
+    with pytest.raises(rpc.RemoteError, match=r"^No such domain$"):
         rpc.Connection(ours).call("destroy", {})
     thread.join()
 
