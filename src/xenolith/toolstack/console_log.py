@@ -1,0 +1,111 @@
+"""The log of a domain's console: all that the guest prints, kept in a file, read at many offsets.
+
+What the file cannot take, because its disk is full, waits in a bounded memory; what exceeds that
+is lost, oldest first, and a line in its place says how much. The guest never notices.
+"""
+
+from __future__ import annotations
+
+import os
+
+KEEP = 1 << 20
+"""Bytes that wait in memory while the file takes none."""
+
+_NOTE = "\r\n[xenolith: {:15d} bytes are missing here, the log could not be written]\r\n"
+_NOTE_LENGTH = len(_NOTE.format(0))
+
+
+class Cursor:
+    """How far one reader has read: an offset into the stream, kept right by the log."""
+
+    __slots__ = ("offset",)
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+
+class ConsoleLog:
+    """The stream that a guest printed: first what is in the file, then what waits in memory.
+
+    The stream starts where the file ended when the log was made, so a file serves the lives of
+    a domain one after the other. Used by one thread.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._base = os.lseek(fd, 0, os.SEEK_END)
+        self._stored = 0
+        self._waiting = bytearray()
+        # What waits is: the rest of a note that is half stored, a note if bytes are missing, data.
+        self._half_note = 0
+        self._missing = 0
+        self._cursors: set[Cursor] = set()
+
+    @property
+    def end(self) -> int:
+        """The offset at which the stream ends now."""
+        return self._stored + len(self._waiting)
+
+    def open_cursor(self) -> Cursor:
+        """A reader's place, at the start of the stream."""
+        cursor = Cursor()
+        self._cursors.add(cursor)
+        return cursor
+
+    def close_cursor(self, cursor: Cursor) -> None:
+        """Forget a reader."""
+        self._cursors.discard(cursor)
+
+    def append(self, data: bytes) -> None:
+        """Add what the guest printed; store it if the file takes it."""
+        self._waiting += data
+        try:
+            while self._waiting:
+                self._store_some()
+        except OSError:
+            # Tried again with the next output; the cause (a full disk) is somebody else's to mend.
+            excess = len(self._waiting) - self._data_start - KEEP
+            if excess > 0:
+                self._lose(excess)
+
+    def read(self, cursor: Cursor, size: int) -> bytes:
+        """At most ``size`` (> 0) bytes from a reader's place, which stays; b"" at the end.
+
+        A part of the file that somebody else removed is skipped.
+        """
+        if cursor.offset < self._stored:
+            size = min(size, self._stored - cursor.offset)
+            data = os.pread(self._fd, size, self._base + cursor.offset)
+            if data:
+                return data
+            cursor.offset = self._stored
+        start = cursor.offset - self._stored
+        return bytes(self._waiting[start : start + size])
+
+    @property
+    def _data_start(self) -> int:
+        """Where the data starts in what waits."""
+        return self._half_note + (_NOTE_LENGTH if self._missing else 0)
+
+    def _store_some(self) -> None:
+        written = os.write(self._fd, self._waiting)
+        del self._waiting[:written]
+        self._stored += written
+        if written <= self._half_note:
+            self._half_note -= written
+        else:
+            self._half_note = max(0, self._data_start - written)
+            self._missing = 0
+
+    def _lose(self, count: int) -> None:
+        """Drop the ``count`` oldest bytes that wait, and say so in their place."""
+        note, lost_end = self._half_note, self._data_start + count
+        self._missing += count
+        self._waiting[note:lost_end] = _NOTE.format(self._missing).encode()
+        for cursor in self._cursors:
+            ahead = cursor.offset - self._stored
+            if ahead >= lost_end:
+                cursor.offset += self._data_start - lost_end
+            elif ahead > lost_end - count:
+                # It missed a part of what is gone: let it read the note.
+                cursor.offset = self._stored + note
