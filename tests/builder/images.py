@@ -109,7 +109,7 @@ def elf64(loads: Sequence[Load], notes: bytes = b"", note_sections: bytes = b"")
             1,
             7,
             content_at + len(content),
-            load.address + 0xFFFF_FFFF_8000_0000,
+            load.address & 0x7FFF_FFFF | 0xFFFF_FFFF_8000_0000,
             load.address,
             len(load.data),
             load.memory_size,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xenolith.abi.elfnote import ElfNote
+from xenolith.abi.elfnote import ElfNote, ElfNoteSince420
 from xenolith.builder.elf import ElfImage, Note, Segment, read_elf
 from xenolith.builder.elf_notes import L1MfnValid, Phys32Reloc, XenNotes, xen_notes
 from xenolith.builder.errors import BuildError
@@ -78,7 +78,7 @@ def test_every_note_of_debians_kernels() -> None:
         note(3, b"\1" * 20, b"GNU\0"),
         note(0x101, b"unknown"),
         note(kinds.PHYS32_ENTRY, number(0x100_0850)),
-        note(kinds.PHYS32_RELOC, struct.pack("<III", 0x20_0000, 0x100_0000, 0x3FFF_FFFF)),
+        note(ElfNoteSince420.PHYS32_RELOC, struct.pack("<III", 0x20_0000, 0x100_0000, 0x3FFF_FFFF)),
     )
     assert notes == XenNotes(
         entry=0xFFFF_FFFF_8307_71C0,
@@ -112,7 +112,7 @@ def test_every_note_of_debians_kernels() -> None:
     ],
 )
 def test_a_relocation_note_may_leave_values_out(descriptor: bytes, expected: Phys32Reloc) -> None:
-    assert notes_of(note(ElfNote.PHYS32_RELOC, descriptor)).phys32_reloc == expected
+    assert notes_of(note(ElfNoteSince420.PHYS32_RELOC, descriptor)).phys32_reloc == expected
 
 
 def test_a_last_note_that_overruns_is_cut() -> None:
@@ -126,10 +126,12 @@ def test_a_last_note_that_overruns_is_cut() -> None:
         (ElfNote.ENTRY, b"123"),
         (ElfNote.PHYS32_ENTRY, b""),
         (ElfNote.L1_MFN_VALID, b"12345"),
-        (ElfNote.PHYS32_RELOC, bytes(16)),
+        (ElfNoteSince420.PHYS32_RELOC, bytes(16)),
     ],
 )
-def test_a_note_of_a_wrong_size_is_refused(kind: ElfNote, descriptor: bytes) -> None:
+def test_a_note_of_a_wrong_size_is_refused(
+    kind: ElfNote | ElfNoteSince420, descriptor: bytes
+) -> None:
     with pytest.raises(BuildError, match=f"vmlinux is damaged: its note XEN_ELFNOTE_{kind.name}"):
         notes_of(note(kind, descriptor))
 

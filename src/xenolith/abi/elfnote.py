@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from xenolith.abi.constants import c_constants
+
+HEADER = "elfnote.h"
+
 NOTE_NAME = b"Xen"
 """The owner name of Xen's notes, without its terminating zero."""
 
 
+@c_constants("XEN_ELFNOTE_")
 class ElfNote(IntEnum):
-    """The XEN_ELFNOTE_* note types that kernels carry."""
+    """The note types that kernels carry."""
 
     INFO = 0
     ENTRY = 1
@@ -33,4 +38,9 @@ class ElfNote(IntEnum):
     MOD_START_PFN = 16
     SUPPORTED_FEATURES = 17
     PHYS32_ENTRY = 18
+
+
+class ElfNoteSince420(IntEnum):
+    """Note types that came with Xen 4.20, so older headers do not have them."""
+
     PHYS32_RELOC = 19

@@ -8,16 +8,17 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from xenolith.abi.constants import c_constants
 from xenolith.abi.layout import U32, U64, Layout
 
-_HEADER = "arch-x86/hvm/start_info.h"
+HEADER = "arch-x86/hvm/start_info.h"
 
-START_MAGIC = 0x336EC578
-START_INFO_VERSION = 1
+XEN_HVM_START_MAGIC_VALUE = 0x336EC578
 
 
+@c_constants("XEN_HVM_MEMMAP_TYPE_")
 class MemmapType(IntEnum):
-    """The XEN_HVM_MEMMAP_TYPE_* values, which are those of E820."""
+    """Types of memory ranges, with the numbers of E820."""
 
     RAM = 1
     RESERVED = 2
@@ -61,6 +62,6 @@ class HvmMemmapTableEntry(NamedTuple):
     reserved: U32
 
 
-HVM_START_INFO = Layout(HvmStartInfo, "struct hvm_start_info", _HEADER)
-HVM_MODLIST_ENTRY = Layout(HvmModlistEntry, "struct hvm_modlist_entry", _HEADER)
-HVM_MEMMAP_TABLE_ENTRY = Layout(HvmMemmapTableEntry, "struct hvm_memmap_table_entry", _HEADER)
+HVM_START_INFO = Layout(HvmStartInfo, "struct hvm_start_info", HEADER)
+HVM_MODLIST_ENTRY = Layout(HvmModlistEntry, "struct hvm_modlist_entry", HEADER)
+HVM_MEMMAP_TABLE_ENTRY = Layout(HvmMemmapTableEntry, "struct hvm_memmap_table_entry", HEADER)

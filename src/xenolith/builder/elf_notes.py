@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xenolith.abi.elfnote import NOTE_NAME, ElfNote
+from xenolith.abi.elfnote import NOTE_NAME, ElfNote, ElfNoteSince420
 from xenolith.builder.elf import ElfImage, Note
 from xenolith.builder.errors import BuildError
 
@@ -64,7 +64,7 @@ _STRINGS = {
     ElfNote.FEATURES,
     ElfNote.BSD_SYMTAB,
 }
-_KINDS = {kind.value: kind for kind in ElfNote if kind is not ElfNote.INFO}
+_KINDS = {kind.value: kind for kind in (*ElfNote, *ElfNoteSince420) if kind is not ElfNote.INFO}
 
 
 def xen_notes(elf: ElfImage) -> XenNotes:
@@ -83,13 +83,13 @@ def xen_notes(elf: ElfImage) -> XenNotes:
     return XenNotes(**values)
 
 
-def _value(kind: ElfNote, note: Note) -> object:
+def _value(kind: ElfNote | ElfNoteSince420, note: Note) -> object:
     data = note.descriptor
     if kind in _STRINGS:
         return data.rstrip(b"\0").decode("ascii", "backslashreplace")
     if kind is ElfNote.L1_MFN_VALID:
         return tuple(L1MfnValid(*pair) for pair in _pairs(data))
-    if kind is ElfNote.PHYS32_RELOC:
+    if kind is ElfNoteSince420.PHYS32_RELOC:
         return _relocation(data)
     return _number(data)
 

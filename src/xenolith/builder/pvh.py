@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from xenolith.abi.features import Feature
 from xenolith.builder.acpi.build import AcpiTables, build_acpi_tables
 from xenolith.builder.elf import ElfImage, read_elf
 from xenolith.builder.elf_notes import XenNotes, xen_notes
@@ -25,7 +26,6 @@ from xenolith.builder.start_info import Placement, start_info_block, start_info_
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestPhys
 
 _LEGACY_RSDP_ADDRESS = GuestPhys(0x10_0000 - 64)
-_XENFEAT_LINUX_RSDP_UNRESTRICTED = 15
 
 
 class PhysicalMemory(Protocol):
@@ -140,7 +140,7 @@ def _load_acpi(acpi: AcpiTables, notes: XenNotes, memory: PhysicalMemory) -> Gue
     """
     memory.write(acpi.address, acpi.data)
     features = notes.supported_features or 0
-    if notes.guest_os != "linux" or features >> _XENFEAT_LINUX_RSDP_UNRESTRICTED & 1:
+    if notes.guest_os != "linux" or features >> Feature.linux_rsdp_unrestricted & 1:
         return acpi.rsdp_address
     memory.write(_LEGACY_RSDP_ADDRESS, acpi.rsdp)
     return _LEGACY_RSDP_ADDRESS

@@ -12,14 +12,16 @@ from xenolith.abi.hvm_start_info import (
     HVM_MEMMAP_TABLE_ENTRY,
     HVM_MODLIST_ENTRY,
     HVM_START_INFO,
-    START_INFO_VERSION,
-    START_MAGIC,
+    XEN_HVM_START_MAGIC_VALUE,
     HvmMemmapTableEntry,
     HvmModlistEntry,
     HvmStartInfo,
 )
 from xenolith.builder.memory_map import MemoryRange
 from xenolith.machine.address import GuestPhys
+
+_VERSION = 1
+"""The version that brought the memory map."""
 
 Placement = tuple[GuestPhys, int]
 """Where a module lies, and its size in bytes."""
@@ -50,8 +52,8 @@ def start_info_block(
     parts = [
         HVM_START_INFO.pack(
             HvmStartInfo(
-                magic=START_MAGIC,
-                version=START_INFO_VERSION,
+                magic=XEN_HVM_START_MAGIC_VALUE,
+                version=_VERSION,
                 flags=0,
                 nr_modules=len(modules),
                 modlist_paddr=modlist if modules else 0,
