@@ -1,0 +1,8 @@
+"""Event channels: how the guest, its vCPUs and the backends notify each other."""
+
+from xenolith.hypervisor.event_channel.backend import BackendPort
+from xenolith.hypervisor.event_channel.delivery import UpcallTarget
+from xenolith.hypervisor.event_channel.hypercall import event_channel_op
+from xenolith.hypervisor.event_channel.table import EventChannelTable
+
+__all__ = ["BackendPort", "EventChannelTable", "UpcallTarget", "event_channel_op"]
