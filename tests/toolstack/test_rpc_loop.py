@@ -16,15 +16,6 @@ from xenolith.toolstack import rpc, rpc_loop
 from xenolith.toolstack.rpc_loop import Listener, LoopConnection, Request
 
 
-@pytest.fixture
-def loop() -> Iterator[EventLoop]:
-    event_loop = EventLoop()
-    guard = event_loop.call_later(20, event_loop.stop)
-    yield event_loop
-    assert guard.callback is not None, "the loop ran into the test's deadline"
-    event_loop.close()
-
-
 class Ends:
     """Two connections of one loop, with what each of them saw."""
 
