@@ -96,7 +96,10 @@ def unpack_kernel(image: ImageFile, destination: int) -> None:
                 f"{image.name} is damaged: its kernel unpacks to more than the "
                 f"{payload.unpacked_size} bytes that it promises"
             )
-        _write_all(destination, piece)
+        try:
+            _write_all(destination, piece)
+        except OSError as error:
+            raise BuildError(f"{image.name} cannot be unpacked: {error.strerror}") from error
     if written != payload.unpacked_size:
         raise BuildError(
             f"{image.name} is damaged: its kernel unpacks to {written} bytes instead of the "
