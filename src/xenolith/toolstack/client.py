@@ -14,14 +14,6 @@ from typing import Any, NamedTuple
 from xenolith.toolstack import paths
 from xenolith.toolstack.rpc import Connection, ProtocolError, RemoteError
 
-SHUTDOWN_POWEROFF = 0
-SHUTDOWN_REBOOT = 1
-SHUTDOWN_SUSPEND = 2
-SHUTDOWN_CRASH = 3
-SHUTDOWN_WATCHDOG = 4
-SHUTDOWN_SOFT_RESET = 5
-"""Shutdown reasons, as in public/sched.h."""
-
 
 class ToolstackError(Exception):
     """A verb failed; the message is one sentence for the user, without "Error:" or full stop."""
@@ -70,7 +62,7 @@ class DomainEnd(NamedTuple):
 
     domid: int
     reason: int | None
-    """The shutdown reason (SHUTDOWN_*); None for a domain that was destroyed while it ran."""
+    """The shutdown reason (abi.sched.ShutdownReason); None if it was destroyed while it ran."""
     successor: int | None
     """The domid under which the domain was restarted, if it was."""
     preserved: bool

@@ -24,11 +24,10 @@ class DaemonStartError(Exception):
 def start_and_connect() -> Connection:
     """Return a connection to the daemon that runs, or else to one started now."""
     try:
-        os.makedirs(paths.run_dir(), mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        lock = os.open(f"{paths.run_dir()}/start.lock", flags, 0o600)
+        lock = os.open(paths.start_lock(), flags, 0o600)
     except OSError as error:
-        raise DaemonStartError(f"{paths.run_dir()} cannot be used: {error.strerror}") from None
+        raise DaemonStartError(f"The run directory cannot be used: {error}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

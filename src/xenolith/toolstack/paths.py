@@ -1,23 +1,15 @@
 """Where the toolstack keeps its files: sockets and state of running domains, logs, dumps.
 
 Root has Xen's own places; an ordinary user has those of the XDG base directory specification.
-XENOLITH_RUN_DIR and XENOLITH_STATE_DIR in the environment move everything elsewhere.
+XENOLITH_RUN_DIR in the environment moves all of it elsewhere, XENOLITH_STATE_DIR what outlives a
+reboot of the host.
 """
 
 from __future__ import annotations
 
 import os
 
-
-def run_dir() -> str:
-    """The directory of sockets, locks and the state of running domains."""
-    chosen = os.environ.get("XENOLITH_RUN_DIR")
-    if chosen:
-        return os.path.abspath(chosen)
-    if os.getuid() == 0:
-        return "/run/xenolith"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime}/xenolith" if runtime else f"/tmp/xenolith-{os.getuid()}"
+from xenolith.machine.run_dir import runtime_directory
 
 
 def state_dir() -> str:
@@ -26,7 +18,7 @@ def state_dir() -> str:
     if chosen:
         return os.path.abspath(chosen)
     if os.environ.get("XENOLITH_RUN_DIR"):
-        return f"{run_dir()}/state"
+        return f"{runtime_directory()}/state"
     if os.getuid() == 0:
         return "/var/lib/xenolith"
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -41,17 +33,22 @@ def _is_system() -> bool:
 
 def daemon_socket() -> str:
     """The socket on which `xenolithd` serves `xl`."""
-    return f"{run_dir()}/xenolithd.socket"
+    return f"{runtime_directory()}/xenolithd.socket"
 
 
-def xenstored_socket() -> str:
-    """The socket on which `xenolithd` speaks xenstore's wire protocol."""
-    return "/run/xenstored/socket" if _is_system() else f"{run_dir()}/xenstored.socket"
+def start_lock() -> str:
+    """The lock that whoever starts a daemon holds meanwhile."""
+    return f"{runtime_directory()}/start.lock"
+
+
+def daemon_lock() -> str:
+    """The lock that the daemon holds, so that there is one."""
+    return f"{runtime_directory()}/xenolithd.lock"
 
 
 def domains_dir() -> str:
     """The directory of one control socket, status page and state file per domain."""
-    return f"{run_dir()}/domains"
+    return f"{runtime_directory()}/domains"
 
 
 def log_dir() -> str:
