@@ -13,6 +13,10 @@ from typing import NamedTuple, Protocol
 from xenolith.machine.address import Gfn, GuestPhys, Mfn
 
 
+class EngineError(Exception):
+    """The engine cannot be used, or cannot go on with this guest; the text says why."""
+
+
 class Vector(IntEnum):
     """Exception vectors that the hypervisor raises in a guest (Intel SDM volume 3, table 6-1)."""
 
@@ -42,6 +46,7 @@ class Segment(NamedTuple):
 
 FLAT_CODE_32 = Segment(attributes=0xC9B)
 FLAT_DATA_32 = Segment(attributes=0xC93)
+TASK_32 = Segment(attributes=0x8B, limit=0x67)
 
 
 @dataclass
@@ -59,7 +64,7 @@ class CpuState:
     ds: Segment = FLAT_DATA_32
     es: Segment = FLAT_DATA_32
     ss: Segment = FLAT_DATA_32
-    tr: Segment = Segment(attributes=0x8B, limit=0x67)
+    tr: Segment = TASK_32
     general: dict[str, int] = field(default_factory=dict)
     """Other general registers by name (``{"rbx": ...}``); those not named are 0."""
 
@@ -165,6 +170,9 @@ class HvmVcpu(Protocol):
 
     def reset(self, state: CpuState) -> None:
         """Start over with these registers at the next run."""
+
+    def repeat_hypercall(self) -> None:
+        """From its handler: make the guest execute the hypercall instruction again."""
 
     def inject_nmi(self) -> None:
         """Deliver an NMI as soon as the guest can take one."""

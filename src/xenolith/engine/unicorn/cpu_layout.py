@@ -13,11 +13,11 @@ from functools import cache
 from typing import NamedTuple
 
 from xenolith.abi.layout import U32, U64, Layout
+from xenolith.engine.hvm import EngineError
 from xenolith.engine.unicorn.library import (
     HOOK_INTR,
     PROT_ALL,
     SUPPORTED_VERSION,
-    EngineError,
     InterruptCallback,
     Library,
 )
@@ -46,7 +46,7 @@ _INT3_HLT = b"\xcc\xf4"
 class _Msr(NamedTuple):
     """uc_x86_msr of the C API."""
 
-    index: U32
+    register: U32
     value: U64
 
 
@@ -142,7 +142,8 @@ def _find_exception_is_int(probe: _Probe, env: int) -> int:
         probe.library.emu_stop(probe.handle)
 
     callback = InterruptCallback(on_interrupt)
-    probe.library.add_hook(probe.handle, HOOK_INTR, callback)
+    address = ctypes.cast(callback, ctypes.c_void_p).value or 0
+    probe.library.add_hook(probe.handle, HOOK_INTR, address)
     probe.library.emu_start(probe.handle, _PROBE_CODE, 0, 0, 0)
     if not found or found[0] < 0:
         raise _refused("the state of an exception is not where it can be found")

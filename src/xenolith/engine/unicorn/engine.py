@@ -116,9 +116,7 @@ class UnicornEngine:
         self._load(vcpu)
         vcpu.offer()
         library = self._library
-        library.check(
-            library.emu_start(self._handle, self.registers.rip, 0, 0, 0), "run the guest"
-        )
+        library.check(library.emu_start(self._handle, self.registers.rip, 0, 0, 0), "run the guest")
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

@@ -24,7 +24,7 @@ RAISE = 1
 class HookContext(ctypes.Structure):
     """struct hook_context of _hooks.c."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes' own protocol
+    _fields_ = [
         ("cpu", c_void_p),
         ("env", c_void_p),
         ("registers", c_void_p),

@@ -40,7 +40,5 @@ def enter_host_mode(library: Library, handle: c_void_p, private: PrivateMemory) 
         (_REG_CR0, _CR0_PG_WP_NE_ET_MP_PE),
     ):
         word = ctypes.c_uint64(value)
-        library.check(
-            library.reg_write(handle, register, ctypes.byref(word)), "enter long mode"
-        )
+        library.check(library.reg_write(handle, register, ctypes.byref(word)), "enter long mode")
     return stub

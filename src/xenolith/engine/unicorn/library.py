@@ -12,6 +12,8 @@ import importlib.util
 from ctypes import CFUNCTYPE, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
+from xenolith.engine.hvm import EngineError
+
 SUPPORTED_VERSION = "2.1.4"
 
 ARCH_X86 = 4
@@ -33,10 +35,6 @@ ExitCallback = CFUNCTYPE(c_int, c_uint32)
 InterruptCallback = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 MmioRead = CFUNCTYPE(c_uint64, c_void_p, c_uint64, c_uint32, c_void_p)
 MmioWrite = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_uint64, c_void_p)
-
-
-class EngineError(Exception):
-    """The emulator cannot be used, or refused an operation; the text says which and why."""
 
 
 def _locate() -> Path:
@@ -61,7 +59,9 @@ class Library:
         self._strerror = lib.uc_strerror
         self._strerror.restype = c_char_p
         self.uc_ctl = lib.uc_ctl
-        self.emu_start = self._function("uc_emu_start", c_void_p, c_uint64, c_uint64, c_uint64, c_size_t)
+        self.emu_start = self._function(
+            "uc_emu_start", c_void_p, c_uint64, c_uint64, c_uint64, c_size_t
+        )
         self.emu_stop = self._function("uc_emu_stop", c_void_p)
         self.context_alloc = self._function("uc_context_alloc", c_void_p, c_void_p)
         self.context_save = self._function("uc_context_save", c_void_p, c_void_p)
@@ -114,19 +114,18 @@ class Library:
         self,
         handle: c_void_p,
         kind: int,
-        callback: ctypes._CFuncPtr | int,
+        callback: int,
         context: int = 0,
         *instruction: int,
     ) -> None:
-        """Have ``callback`` called for every event of a kind; the caller keeps it alive."""
+        """Have the function at ``callback`` called for every event of a kind; the caller keeps it alive."""
         hook = c_void_p()
-        address = callback if isinstance(callback, int) else ctypes.cast(callback, c_void_p).value
         self.check(
             self._lib.uc_hook_add(
                 handle,
                 ctypes.byref(hook),
                 c_int(kind),
-                c_void_p(address),
+                c_void_p(callback),
                 c_void_p(context),
                 c_uint64(1),
                 c_uint64(0),

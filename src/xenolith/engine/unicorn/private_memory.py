@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 
-from xenolith.engine.unicorn.library import EngineError
+from xenolith.engine.hvm import EngineError
 from xenolith.machine.address import PAGE_SIZE
 
 _MAP_NORESERVE = 0x4000

@@ -50,35 +50,43 @@ class UnicornRegisters:
 
     @property
     def cr0(self) -> int:
+        """Control register 0."""
         return self._control[0]
 
     @property
     def cr3(self) -> int:
+        """Control register 3."""
         return self._control[3]
 
     @property
     def cr4(self) -> int:
+        """Control register 4."""
         return self._control[4]
 
     @property
     def efer(self) -> int:
+        """The extended feature enable register."""
         return self._efer[0]
 
     @property
     def rflags(self) -> int:
+        """The flags register, arithmetic flags computed."""
         return self._read_eflags(self._env)
 
     @property
     def cpl(self) -> int:
+        """The current privilege level."""
         return self._hflags[0] & _HFLAGS_CPL
 
     @property
     def interrupts_enabled(self) -> bool:
+        """RFLAGS.IF."""
         # IF is not among the flags that the emulator computes lazily.
         return bool(self.file[17] & _RFLAGS_IF)
 
     @property
     def long_mode(self) -> bool:
+        """Whether a 64-bit code segment is running."""
         return bool(self._hflags[0] & _HFLAGS_CS64)
 
     def skip(self, length: int) -> None:

@@ -64,6 +64,10 @@ class UnicornVcpu:
         self._offered = -1
         self._nmi = False
 
+    def repeat_hypercall(self) -> None:
+        """See HvmVcpu."""
+        self.registers.rip -= _VMMCALL_BYTES
+
     def inject_nmi(self) -> None:
         """See HvmVcpu."""
         self._nmi = True

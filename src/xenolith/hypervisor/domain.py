@@ -1,0 +1,313 @@
+"""A running HVM or PVH domain: its memory, vCPUs, event channels and grants, and how it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.hvm_params import HvmParam
+from xenolith.abi.memory import E820Entry
+from xenolith.abi.sched import ShutdownReason
+from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
+from xenolith.engine.hvm import (
+    CpuState,
+    EngineError,
+    GuestException,
+    HvmEngine,
+    Segment,
+    Vector,
+)
+from xenolith.hypervisor.event_channel import EventChannelTable
+from xenolith.hypervisor.hvm.hypercall_page import hypercall_page
+from xenolith.hypervisor.hvm.lapic import APIC_BASE_ADDRESS, LocalApic
+from xenolith.hypervisor.hvm.params import HvmParams
+from xenolith.hypervisor.p2m import P2m, RamExtent
+from xenolith.hypervisor.scheduler import Scheduler
+from xenolith.hypervisor.system_time import SystemTime
+from xenolith.hypervisor.vcpu import Vcpu
+from xenolith.hypervisor.watchdog import Watchdogs
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, GuestVirt, Mfn
+from xenolith.machine.memory import MachineMemory
+
+_LEGACY_VCPUS = 32
+"""XEN_LEGACY_MAX_VCPUS: how many vcpu_info the shared info page holds."""
+
+XEN_FRAMES = 1024
+"""Frames of a domain's memory file beside its RAM: shared info, grant frames, special pages, ACPI."""
+
+
+@dataclass(frozen=True)
+class DomainParameters:
+    """What a domain is created with."""
+
+    domid: int
+    ram: tuple[tuple[Gfn, int], ...]
+    """Where its RAM lies: (first guest frame, number of frames), by ascending address."""
+    vcpus: int
+    max_vcpus: int
+    handle: bytes = bytes(16)
+    """Its UUID."""
+    max_event_channels: int = 1023
+    max_grant_frames: int = 64
+
+
+class DomainEvents(Protocol):
+    """What the domain tells its process; called on the hypervisor thread."""
+
+    def shut_down(self, reason: ShutdownReason) -> None:
+        """The domain has stopped running for good."""
+
+    def debug_output(self, data: bytes) -> None:
+        """Text from console_io or the debug port."""
+
+    def log(self, message: str) -> None:
+        """A line for the hypervisor's log."""
+
+
+class Tracer(Protocol):
+    """Looks on while attached (``xl strace``)."""
+
+    def hypercall(
+        self,
+        vcpu_id: int,
+        name: str,
+        arguments: tuple[int, ...],
+        result: int,
+        started: int,
+        ended: int,
+    ) -> None:
+        """One hypercall with its arguments and result, and when (ns of system time)."""
+
+
+class Domain:
+    """The root object of a domain process; everything but :meth:`post` belongs to its hypervisor thread."""
+
+    def __init__(
+        self,
+        parameters: DomainParameters,
+        new_engine: Callable[[MachineMemory], HvmEngine],
+        events: DomainEvents,
+    ) -> None:
+        self.domid = parameters.domid
+        self.handle = parameters.handle
+        self._events = events
+        self.max_pages = sum(count for _, count in parameters.ram)
+        self.memory = MachineMemory(self.max_pages + XEN_FRAMES)
+        self._next_xen_frame = self.max_pages
+        self.engine = new_engine(self.memory)
+        self.clock = SystemTime(self.engine.tsc)
+        self.p2m = P2m(self.memory, self.engine, _extents(parameters.ram))
+        self.memory_map: tuple[E820Entry, ...] = ()
+        self.tracer: Tracer | None = None
+        self.unknown_hypercalls: Counter[int] = Counter()
+        self.callback_vector = 0
+        self.params = HvmParams(self._set_callback_vector)
+        self.scheduler = Scheduler(self.engine, self.clock)
+        self.watchdogs = Watchdogs(
+            self.scheduler.timers,
+            self.clock.now,
+            lambda: self.shut_down(ShutdownReason.watchdog),
+        )
+        self.shutdown_code: ShutdownReason | None = None
+        self.shutdown_reason: ShutdownReason | None = None
+
+        self.shared_info_mfn = self.allocate_frame()
+        shared_info = self.memory.frame(self.shared_info_mfn)
+        self.vcpus: list[Vcpu] = []
+        self.lapics: list[LocalApic] = []
+        self.event_channels = EventChannelTable(
+            self.domid, self.vcpus, shared_info, self._guest_frame, parameters.max_event_channels
+        )
+        if parameters.max_vcpus > 1:
+            self.engine.intercept_pause()
+        for vcpu_id in range(parameters.max_vcpus):
+            self._add_vcpu(vcpu_id, shared_info)
+        self._write_wall_clock(shared_info)
+        self.engine.map_mmio(GuestPhys(APIC_BASE_ADDRESS), _LapicPage(self.scheduler, self.lapics))
+
+    def _add_vcpu(self, vcpu_id: int, shared_info: memoryview) -> None:
+        info = None
+        if vcpu_id < _LEGACY_VCPUS:
+            offset = vcpu_id * VCPU_INFO.size
+            info = shared_info[offset : offset + VCPU_INFO.size]
+            self.clock.publish(info)
+        vcpu = Vcpu(self, vcpu_id, info)
+        self.vcpus.append(vcpu)
+        self.lapics.append(vcpu.lapic)
+        vcpu.awaits_startup = vcpu_id > 0
+
+    def allocate_frame(self) -> Mfn:
+        """A zeroed machine frame that is not the guest's RAM; XenError(ENOMEM)."""
+        if self._next_xen_frame >= self.memory.frames:
+            raise XenError(Errno.ENOMEM, "no frame left beside the guest's RAM")
+        self._next_xen_frame += 1
+        return Mfn(self._next_xen_frame - 1)
+
+    def add_frames(self, gfn: Gfn, count: int) -> None:
+        """Put frames that are not RAM at ``gfn``: special pages, firmware tables."""
+        for offset in range(count):
+            self.p2m.place(Gfn(gfn + offset), self.allocate_frame())
+
+    def write(self, address: GuestPhys, data: bytes | memoryview) -> None:
+        """Store bytes at a guest-physical address (the builder's PhysicalMemory)."""
+        done = 0
+        while done < len(data):
+            room = PAGE_SIZE - (address + done & PAGE_SIZE - 1)
+            machine = self.p2m.machine_address(GuestPhys(address + done))
+            self.memory.write(machine, data[done : done + room])
+            done += room
+
+    def window(self, address: GuestPhys, size: int) -> memoryview:
+        """A writable view of a range within one extent of RAM (the builder's PhysicalMemory)."""
+        start = self.p2m.machine_address(address)
+        end = self.p2m.machine_address(GuestPhys(address + size - 1))
+        if end - start != size - 1:
+            raise XenError(Errno.EINVAL, f"{address:#x}+{size:#x} is not contiguous")
+        return self.memory.view[start : end + 1]
+
+    def grant_frame(self, index: int) -> Mfn:
+        """The machine frame of the grant table that add_to_physmap asks for; XenError(EINVAL)."""
+        raise XenError(Errno.EINVAL, f"grant frame {index}")
+
+    def grant_table_op(self, access: object, cmd: int, argument: GuestVirt, count: int) -> int:
+        raise XenError(Errno.ENOSYS, "grants")
+
+    def _guest_frame(self, gfn: Gfn) -> memoryview:
+        mfn = self.p2m.lookup(gfn)
+        if mfn is None:
+            raise XenError(Errno.EINVAL, f"no frame at gfn {gfn:#x}")
+        return self.memory.frame(mfn)
+
+    def write_hypercall_page(self, value: int) -> None:
+        """Fill a page with hypercall stubs: a guest has written its address to the hypercall MSR."""
+        gfn = Gfn(value >> PAGE_SHIFT)
+        mfn = self.p2m.lookup(gfn)
+        if value & PAGE_SIZE - 1 or mfn is None:
+            raise GuestException(Vector.GP)
+        self.memory.frame(mfn)[:] = hypercall_page()
+        self.engine.invalidate_code(mfn, 1)
+
+    def run(self) -> None:
+        """Run until :meth:`stop`: the body of the hypervisor thread. A failed guest is a crash."""
+        while True:
+            try:
+                self.scheduler.run()
+                return
+            except EngineError as failure:
+                self.crash(str(failure))
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run ``call`` on the hypervisor thread soon; from any thread."""
+        self.scheduler.post(call)
+
+    def stop(self) -> None:
+        """Make :meth:`run` return."""
+        self.scheduler.stop()
+
+    def shut_down(self, reason: ShutdownReason) -> None:
+        """Stop all vCPUs for good and tell the toolstack."""
+        if self.shutdown_reason is not None:
+            return
+        self.shutdown_reason = self.shutdown_code if self.shutdown_code is not None else reason
+        self.scheduler.pause()
+        self._events.shut_down(self.shutdown_reason)
+
+    def crash(self, why: str) -> None:
+        """Shut down as crashed, with the reason in the log."""
+        self._events.log(f"d{self.domid}: {why}")
+        self.shutdown_code = None
+        self.shut_down(ShutdownReason.crash)
+
+    def triple_fault(self, vcpu: Vcpu) -> None:
+        """Shut down for the reason that HVM_PARAM_TRIPLE_FAULT_REASON names."""
+        reason = ShutdownReason(self.params.get(HvmParam.TRIPLE_FAULT_REASON))
+        self._events.log(f"d{self.domid}v{vcpu.id}: triple fault, invoking {reason.name}")
+        self.shut_down(reason)
+
+    def debug_output(self, data: bytes) -> None:
+        """Text that the guest wrote to the hypervisor's console."""
+        self._events.debug_output(data)
+
+    def interrupt(self, lapic: LocalApic) -> None:
+        """A vector became pending in a LAPIC."""
+        self.scheduler.wake(self._owner(lapic))
+
+    def nmi(self, lapic: LocalApic) -> None:
+        """Deliver an NMI."""
+        vcpu = self._owner(lapic)
+        vcpu.engine_vcpu.inject_nmi()
+        self.scheduler.wake(vcpu)
+
+    def init(self, lapic: LocalApic) -> None:
+        """INIT: the vCPU goes down until a start-up IPI."""
+        self._owner(lapic).reset()
+
+    def startup(self, lapic: LocalApic, page: int) -> None:
+        """Start-up: real mode at ``page`` << 12, if the vCPU waits for it."""
+        vcpu = self._owner(lapic)
+        if not vcpu.awaits_startup:
+            return
+        vcpu.start(
+            CpuState(
+                cr0=0x10,
+                cs=Segment(page << 8, _REAL_MODE_CODE, 0xFFFF, page << 12),
+                ds=_REAL_MODE_DATA,
+                es=_REAL_MODE_DATA,
+                ss=_REAL_MODE_DATA,
+            )
+        )
+
+    def _owner(self, lapic: LocalApic) -> Vcpu:
+        return self.vcpus[lapic.apic_id // 2]
+
+    def _set_callback_vector(self, vector: int) -> None:
+        self.callback_vector = vector
+
+    def _write_wall_clock(self, shared_info: memoryview) -> None:
+        """wc_*: the wall clock at system time 0; the version is even, as nothing is in progress."""
+        seconds, nanoseconds = divmod(self.clock.wall_clock_origin_ns, 1_000_000_000)
+        for name, value in (
+            ("wc_version", 2),
+            ("wc_sec", seconds & 0xFFFFFFFF),
+            ("wc_nsec", nanoseconds),
+            ("wc_sec_hi", seconds >> 32),
+        ):
+            offset = SHARED_INFO.offsets[name]
+            shared_info[offset : offset + 4] = value.to_bytes(4, "little")
+
+
+_REAL_MODE_CODE = 0x9B
+_REAL_MODE_DATA = Segment(0, 0x93, 0xFFFF, 0)
+
+
+class _LapicPage:
+    """The xAPIC page: one address, on each vCPU its own registers."""
+
+    def __init__(self, scheduler: Scheduler, lapics: list[LocalApic]) -> None:
+        self._scheduler = scheduler
+        self._lapics = lapics
+
+    def read(self, offset: int, size: int) -> int:
+        """Read the current vCPU's register."""
+        return self._current().read(offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write the current vCPU's register."""
+        self._current().write(offset, size, value)
+
+    def _current(self) -> LocalApic:
+        vcpu = self._scheduler.current
+        assert isinstance(vcpu, Vcpu)
+        return vcpu.lapic
+
+
+def _extents(ram: tuple[tuple[Gfn, int], ...]) -> list[RamExtent]:
+    """Back RAM by the memory file from its start, in order."""
+    extents, mfn = [], 0
+    for gfn, count in ram:
+        extents.append(RamExtent(gfn, Mfn(mfn), count))
+        mfn += count
+    return extents

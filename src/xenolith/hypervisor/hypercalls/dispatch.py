@@ -1,0 +1,63 @@
+"""From a VMMCALL to the handler of its number and back, as xen/arch/x86/hvm/hypercall.c does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.hypervisor.guest_access import Continuation
+from xenolith.hypervisor.hypercalls.table import HANDLERS, name_of
+
+if TYPE_CHECKING:
+    from xenolith.hypervisor.vcpu import Vcpu
+
+_MASK = (1 << 64) - 1
+
+
+def dispatch(vcpu: Vcpu) -> None:
+    """Perform the hypercall that the registers ask for and leave its result in RAX."""
+    registers = vcpu.registers
+    if registers.cpl:
+        registers.rax = -Errno.EPERM & _MASK
+        return
+    if not registers.long_mode:
+        # The 32-bit ABI has argument layouts of its own, which are not served yet.
+        registers.rax = -Errno.ENOSYS & 0xFFFFFFFF
+        return
+    number = registers.rax & 0xFFFFFFFF
+    arguments = (registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8)
+    try:
+        result = call(vcpu, number, arguments)
+    except Continuation as rest:
+        _call_again(vcpu, number, rest.arguments)
+        return
+    registers.rax = result & _MASK
+
+
+def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
+    """Perform one hypercall; the result, or the negated errno. Continuation passes through."""
+    domain = vcpu.domain
+    tracer = domain.tracer
+    started = domain.clock.now() if tracer is not None else 0
+    handler = HANDLERS.get(number)
+    try:
+        if handler is None:
+            domain.unknown_hypercalls[number] += 1
+            result = -Errno.ENOSYS
+        else:
+            result = handler(vcpu, *arguments)
+    except XenError as error:
+        result = -error.errno
+    if tracer is not None:
+        tracer.hypercall(vcpu.id, name_of(number), arguments, result, started, domain.clock.now())
+    return result
+
+
+def _call_again(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> None:
+    """Have the guest make the same hypercall again, with the arguments of what is left to do."""
+    registers = vcpu.registers
+    registers.rax = number
+    for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8"), arguments, strict=False):
+        setattr(registers, name, value & _MASK)
+    vcpu.engine_vcpu.repeat_hypercall()
+    vcpu.domain.scheduler.yield_now()

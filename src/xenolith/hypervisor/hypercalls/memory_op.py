@@ -1,0 +1,218 @@
+"""memory_op: the guest's physical map and how much memory it holds (public/memory.h).
+
+Lists are worked on in batches: what is left of a long one is a continuation, encoded in the command as Xen does
+(MEMOP_EXTENT_SHIFT), so that a list of any length cannot keep the domain from its other work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.memory import (
+    E820_ENTRY,
+    XEN_ADD_TO_PHYSMAP,
+    XEN_ADD_TO_PHYSMAP_BATCH,
+    XEN_MACHPHYS_MAPPING,
+    XEN_MEMORY_DOMAIN,
+    XEN_MEMORY_MAP,
+    XEN_MEMORY_RESERVATION,
+    XEN_REMOVE_FROM_PHYSMAP,
+    MapSpace,
+    MemoryOp,
+    XenMachphysMapping,
+    XenMemoryMap,
+    XenMemoryReservation,
+)
+from xenolith.abi.xen import DOMID_SELF
+from xenolith.hypervisor.guest_access import Continuation, read_struct, write_struct
+from xenolith.machine.address import Gfn, GuestVirt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xenolith.hypervisor.domain import Domain
+    from xenolith.hypervisor.vcpu import Vcpu
+
+_EXTENT_SHIFT = 6
+_COMMAND_MASK = (1 << _EXTENT_SHIFT) - 1
+_EXTENTS_AT_ONCE = 512
+_MAX_ORDER = 9
+"""2 MiB: the largest extent that a domain without passed-through devices may ask for."""
+
+_MACHPHYS_START, _MACHPHYS_END = 0xFFFF800000000000, 0xFFFF804000000000
+_WORD = 8
+
+
+def memory_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
+    """memory_op(cmd, arg); the result depends on the command."""
+    operation = _OPERATIONS.get(cmd & _COMMAND_MASK)
+    if operation is None:
+        raise XenError(Errno.ENOSYS, f"memory operation {cmd & _COMMAND_MASK}")
+    return operation(vcpu, GuestVirt(argument), cmd >> _EXTENT_SHIFT)
+
+
+def _check_self(vcpu: Vcpu, domid: int) -> None:
+    if domid not in (DOMID_SELF, vcpu.domain.domid):
+        raise XenError(Errno.EPERM, f"memory of domain {domid}")
+
+
+def _change_reservation(
+    vcpu: Vcpu, command: MemoryOp, argument: GuestVirt, start: int, step: Callable[[Gfn], bool]
+) -> int:
+    """Apply ``step`` to every frame of a list of extents; the number of extents done."""
+    reservation = read_struct(vcpu.paging, XEN_MEMORY_RESERVATION, argument)
+    _check_self(vcpu, reservation.domid)
+    count, order = reservation.nr_extents, reservation.extent_order
+    if order > _MAX_ORDER or start >= count:
+        return start
+    batch = min(count - start, max(1, _EXTENTS_AT_ONCE >> order))
+    gfns = _extents(vcpu, reservation, start, batch)
+    for index, gfn in enumerate(gfns):
+        frames = range(gfn, gfn + (1 << order))
+        if not all(step(Gfn(frame)) for frame in frames):
+            return start + index
+    done = start + batch
+    if done < count:
+        raise Continuation(command | done << _EXTENT_SHIFT, argument)
+    return done
+
+
+def _extents(vcpu: Vcpu, reservation: XenMemoryReservation, start: int, count: int) -> list[int]:
+    address = GuestVirt(reservation.extent_start + start * _WORD)
+    return memoryview(vcpu.paging.copy_from(address, count * _WORD)).cast("Q").tolist()
+
+
+def _populate_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+    """Fill empty guest frames; stops at the domain's allowance. A translated guest keeps its list."""
+    domain = vcpu.domain
+
+    def populate(gfn: Gfn) -> bool:
+        if domain.p2m.populated >= domain.max_pages:
+            return domain.p2m.lookup(gfn) is not None
+        return domain.p2m.populate(gfn)
+
+    return _change_reservation(vcpu, MemoryOp.populate_physmap, argument, start, populate)
+
+
+def _decrease_reservation(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+    """Give frames back to the host."""
+    remove = vcpu.domain.p2m.remove
+    return _change_reservation(vcpu, MemoryOp.decrease_reservation, argument, start, remove)
+
+
+def _add(domain: Domain, space: int, index: int, gfn: Gfn) -> None:
+    """Map one frame of a space at ``gfn``."""
+    match space:
+        case MapSpace.shared_info:
+            if index:
+                raise XenError(Errno.EINVAL, f"shared info frame {index}")
+            domain.p2m.place(gfn, domain.shared_info_mfn)
+        case MapSpace.grant_table:
+            domain.p2m.place(gfn, domain.grant_frame(index))
+        case MapSpace.gmfn:
+            domain.p2m.move(Gfn(index), gfn)
+        case _:
+            raise XenError(Errno.ENOSYS, f"map space {space}")
+
+
+def _add_to_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+    asked = read_struct(vcpu.paging, XEN_ADD_TO_PHYSMAP, argument)
+    _check_self(vcpu, asked.domid)
+    if asked.space != MapSpace.gmfn_range:
+        _add(vcpu.domain, asked.space, asked.idx, Gfn(asked.gpfn))
+        return 0
+    end = min(asked.size, start + _EXTENTS_AT_ONCE)
+    for offset in range(start, end):
+        _add(vcpu.domain, MapSpace.gmfn, asked.idx + offset, Gfn(asked.gpfn + offset))
+    if end < asked.size:
+        raise Continuation(MemoryOp.add_to_physmap | end << _EXTENT_SHIFT, argument)
+    return 0
+
+
+def _add_to_physmap_batch(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+    asked = read_struct(vcpu.paging, XEN_ADD_TO_PHYSMAP_BATCH, argument)
+    _check_self(vcpu, asked.domid)
+    if asked.space == MapSpace.gmfn_foreign:
+        raise XenError(Errno.EPERM, f"frames of domain {asked.foreign_domid}")
+    paging = vcpu.paging
+    end = min(asked.size, start + _EXTENTS_AT_ONCE)
+    for number in range(start, end):
+        index = int.from_bytes(
+            paging.copy_from(GuestVirt(asked.idxs + number * _WORD), 8), "little"
+        )
+        gfn = int.from_bytes(paging.copy_from(GuestVirt(asked.gpfns + number * _WORD), 8), "little")
+        error = 0
+        try:
+            _add(vcpu.domain, asked.space, index, Gfn(gfn))
+        except XenError as failure:
+            error = -failure.errno
+        paging.copy_to(GuestVirt(asked.errs + 4 * number), error.to_bytes(4, "little", signed=True))
+    if end < asked.size:
+        raise Continuation(MemoryOp.add_to_physmap_batch | end << _EXTENT_SHIFT, argument)
+    return 0
+
+
+def _remove_from_physmap(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    asked = read_struct(vcpu.paging, XEN_REMOVE_FROM_PHYSMAP, argument)
+    _check_self(vcpu, asked.domid)
+    if not vcpu.domain.p2m.remove(Gfn(asked.gpfn)):
+        raise XenError(Errno.ENOENT, f"no frame at gfn {asked.gpfn:#x}")
+    return 0
+
+
+def _memory_map(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    """The domain's E820 map, as much as the buffer takes."""
+    asked = read_struct(vcpu.paging, XEN_MEMORY_MAP, argument)
+    entries = vcpu.domain.memory_map
+    if not entries:
+        raise XenError(Errno.ENOSYS, "the domain has no memory map")
+    if asked.nr_entries < len(entries):
+        raise XenError(Errno.EINVAL, f"room for {asked.nr_entries} of {len(entries)} entries")
+    vcpu.paging.copy_to(
+        GuestVirt(asked.buffer), b"".join(E820_ENTRY.pack(entry) for entry in entries)
+    )
+    write_struct(vcpu.paging, XEN_MEMORY_MAP, argument, XenMemoryMap(len(entries), asked.buffer))
+    return 0
+
+
+def _current_reservation(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    _check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
+    return vcpu.domain.p2m.populated
+
+
+def _maximum_reservation(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    _check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
+    return vcpu.domain.max_pages
+
+
+def _maximum_gpfn(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    _check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
+    return vcpu.domain.p2m.max_gfn
+
+
+def _maximum_ram_page(vcpu: Vcpu, _argument: GuestVirt, _start: int) -> int:
+    return vcpu.domain.memory.frames - 1
+
+
+def _machphys_mapping(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    """Where a PV guest would find the table; a translated one only asks."""
+    frames = vcpu.domain.memory.frames
+    answer = XenMachphysMapping(_MACHPHYS_START, _MACHPHYS_END, frames - 1)
+    write_struct(vcpu.paging, XEN_MACHPHYS_MAPPING, argument, answer)
+    return 0
+
+
+_OPERATIONS: dict[int, Callable[[Vcpu, GuestVirt, int], int]] = {
+    MemoryOp.populate_physmap.value: _populate_physmap,
+    MemoryOp.decrease_reservation.value: _decrease_reservation,
+    MemoryOp.add_to_physmap.value: _add_to_physmap,
+    MemoryOp.add_to_physmap_batch.value: _add_to_physmap_batch,
+    MemoryOp.remove_from_physmap.value: _remove_from_physmap,
+    MemoryOp.memory_map.value: _memory_map,
+    MemoryOp.current_reservation.value: _current_reservation,
+    MemoryOp.maximum_reservation.value: _maximum_reservation,
+    MemoryOp.maximum_gpfn.value: _maximum_gpfn,
+    MemoryOp.maximum_ram_page.value: _maximum_ram_page,
+    MemoryOp.machphys_mapping.value: _machphys_mapping,
+}

@@ -1,0 +1,81 @@
+"""sched_op and set_timer_op: yield, block, poll, shut down, watchdogs (public/sched.h)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.sched import (
+    SCHED_POLL,
+    SCHED_SHUTDOWN,
+    SCHED_WATCHDOG,
+    SHUTDOWN_MAX,
+    SchedOp,
+    ShutdownReason,
+)
+from xenolith.hypervisor.guest_access import read_struct
+from xenolith.machine.address import GuestVirt
+
+if TYPE_CHECKING:
+    from xenolith.hypervisor.vcpu import Vcpu
+
+_MAX_POLLED_PORTS = 128
+_PORT_BYTES = 4
+
+
+def sched_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
+    """sched_op(cmd, arg)."""
+    address = GuestVirt(argument)
+    match cmd:
+        case SchedOp.block:
+            if vcpu.info is not None:
+                vcpu.info[1] = 0
+            vcpu.block()
+        case SchedOp.yield_:
+            vcpu.domain.scheduler.yield_now()
+        case SchedOp.poll:
+            _poll(vcpu, address)
+        case SchedOp.shutdown:
+            vcpu.domain.shut_down(_reason(vcpu, address))
+        case SchedOp.shutdown_code:
+            vcpu.domain.shutdown_code = _reason(vcpu, address)
+        case SchedOp.watchdog:
+            asked = read_struct(vcpu.paging, SCHED_WATCHDOG, address)
+            return vcpu.domain.watchdogs.set(asked.id, asked.timeout)
+        case SchedOp.remote_shutdown:
+            raise XenError(Errno.EPERM, "only the toolstack shuts others down")
+        case _:
+            raise XenError(Errno.ENOSYS, f"scheduler operation {cmd}")
+    return 0
+
+
+def _reason(vcpu: Vcpu, address: GuestVirt) -> ShutdownReason:
+    reason = read_struct(vcpu.paging, SCHED_SHUTDOWN, address).reason
+    return ShutdownReason(reason) if reason <= SHUTDOWN_MAX else ShutdownReason.crash
+
+
+def _poll(vcpu: Vcpu, address: GuestVirt) -> None:
+    """Sleep until a port is pending or a system time has come; 0 means no time."""
+    poll = read_struct(vcpu.paging, SCHED_POLL, address)
+    if poll.nr_ports > _MAX_POLLED_PORTS:
+        raise XenError(Errno.EINVAL, f"polling {poll.nr_ports} ports")
+    raw = vcpu.paging.copy_from(GuestVirt(poll.ports), poll.nr_ports * _PORT_BYTES)
+    ports = memoryview(raw).cast("I").tolist()
+    domain = vcpu.domain
+    if domain.event_channels.start_poll(vcpu.id, ports):
+        return
+    if poll.timeout and poll.timeout <= domain.clock.now():
+        domain.event_channels.stop_poll(vcpu.id)
+        return
+    if poll.timeout:
+        vcpu.poll_timer.arm(poll.timeout)
+    domain.scheduler.block(vcpu)
+
+
+def set_timer_op(vcpu: Vcpu, deadline: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
+    """set_timer_op(system time): arm the one-shot timer; 0 stops it."""
+    if deadline:
+        vcpu.set_singleshot_timer(deadline)
+    else:
+        vcpu.set_periodic_timer(0)
+    return 0

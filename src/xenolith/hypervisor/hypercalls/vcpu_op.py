@@ -1,0 +1,139 @@
+"""vcpu_op: bringing vCPUs up and down, their timers and shared areas (public/vcpu.h)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.vcpu import (
+    VCPU_REGISTER_RUNSTATE_MEMORY_AREA,
+    VCPU_REGISTER_TIME_MEMORY_AREA,
+    VCPU_REGISTER_VCPU_INFO,
+    VCPU_RUNSTATE_INFO,
+    VCPU_SET_PERIODIC_TIMER,
+    VCPU_SET_SINGLESHOT_TIMER,
+    VcpuOp,
+)
+from xenolith.abi.xen import VCPU_TIME_INFO
+from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.hvm.initial_context import read_initial_context
+from xenolith.machine.address import Gfn, GuestVirt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xenolith.hypervisor.vcpu import Vcpu
+
+_MINIMUM_PERIOD_NS = 1_000_000
+
+
+def vcpu_op(caller: Vcpu, cmd: int, vcpu_id: int, argument: int, _a4: int, _a5: int) -> int:
+    """vcpu_op(cmd, vcpuid, extra_args)."""
+    vcpus = caller.domain.vcpus
+    if vcpu_id >= len(vcpus):
+        raise XenError(Errno.ENOENT, f"there is no vCPU {vcpu_id}")
+    operation = _OPERATIONS.get(cmd)
+    if operation is None:
+        raise XenError(Errno.ENOSYS, f"vCPU operation {cmd}")
+    return operation(caller, vcpus[vcpu_id], GuestVirt(argument)) or 0
+
+
+def _initialise(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    if vcpu.initialised:
+        raise XenError(Errno.EEXIST, f"vCPU {vcpu.id} is initialised already")
+    vcpu.engine_vcpu.reset(read_initial_context(caller.paging, argument))
+    vcpu.initialised = True
+
+
+def _up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
+    if not vcpu.initialised:
+        raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} is not initialised")
+    vcpu.domain.scheduler.bring_up(vcpu)
+
+
+def _down(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
+    others = any(other.is_up for other in vcpu.domain.vcpus if other is not vcpu)
+    if vcpu.is_up and not others:
+        raise XenError(Errno.EBUSY, "the last vCPU cannot go down")
+    if vcpu.is_up:
+        vcpu.domain.scheduler.take_down(vcpu)
+
+
+def _is_up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> int:
+    return int(vcpu.is_up)
+
+
+def _get_runstate_info(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    caller.paging.copy_to(argument, vcpu.runstate.info())
+
+
+def _register_runstate_area(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    asked = read_struct(caller.paging, VCPU_REGISTER_RUNSTATE_MEMORY_AREA, argument)
+    vcpu.runstate.register(
+        caller.guest_area(GuestVirt(asked.addr), VCPU_RUNSTATE_INFO.size) if asked.addr else []
+    )
+
+
+def _set_periodic_timer(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    period = read_struct(caller.paging, VCPU_SET_PERIODIC_TIMER, argument).period_ns
+    if period < _MINIMUM_PERIOD_NS:
+        raise XenError(Errno.EINVAL, f"a period of {period} ns")
+    vcpu.set_periodic_timer(period)
+
+
+def _stop_periodic_timer(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
+    vcpu.set_periodic_timer(0)
+
+
+def _set_singleshot_timer(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    if vcpu is not caller:
+        raise XenError(Errno.EINVAL, "a one-shot timer is its own vCPU's")
+    asked = read_struct(caller.paging, VCPU_SET_SINGLESHOT_TIMER, argument)
+    vcpu.set_singleshot_timer(asked.timeout_abs_ns)
+
+
+def _stop_singleshot_timer(caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
+    if vcpu is not caller:
+        raise XenError(Errno.EINVAL, "a one-shot timer is its own vCPU's")
+    vcpu.timer.cancel()
+
+
+def _register_vcpu_info(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    asked = read_struct(caller.paging, VCPU_REGISTER_VCPU_INFO, argument)
+    if vcpu.info_registered:
+        raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} has registered its vcpu_info before")
+    vcpu.register_info(Gfn(asked.mfn), asked.offset)
+
+
+def _send_nmi(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
+    vcpu.domain.nmi(vcpu.lapic)
+
+
+def _get_physid(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
+    raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} is not pinned to a processor")
+
+
+def _register_time_area(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
+    asked = read_struct(caller.paging, VCPU_REGISTER_TIME_MEMORY_AREA, argument)
+    info = vcpu.domain.clock.time_info()
+    for piece in caller.guest_area(GuestVirt(asked.addr), VCPU_TIME_INFO.size):
+        piece[:] = info[: len(piece)]
+        info = info[len(piece) :]
+
+
+_OPERATIONS: dict[int, Callable[[Vcpu, Vcpu, GuestVirt], int | None]] = {
+    VcpuOp.initialise.value: _initialise,
+    VcpuOp.up.value: _up,
+    VcpuOp.down.value: _down,
+    VcpuOp.is_up.value: _is_up,
+    VcpuOp.get_runstate_info.value: _get_runstate_info,
+    VcpuOp.register_runstate_memory_area.value: _register_runstate_area,
+    VcpuOp.set_periodic_timer.value: _set_periodic_timer,
+    VcpuOp.stop_periodic_timer.value: _stop_periodic_timer,
+    VcpuOp.set_singleshot_timer.value: _set_singleshot_timer,
+    VcpuOp.stop_singleshot_timer.value: _stop_singleshot_timer,
+    VcpuOp.register_vcpu_info.value: _register_vcpu_info,
+    VcpuOp.send_nmi.value: _send_nmi,
+    VcpuOp.get_physid.value: _get_physid,
+    VcpuOp.register_vcpu_time_memory_area.value: _register_time_area,
+}

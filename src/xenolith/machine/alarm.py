@@ -1,0 +1,45 @@
+"""A one-shot alarm that a thread can sleep on: a timerfd (timerfd_create(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLOCK_MONOTONIC = 1
+_TFD_CLOEXEC = 0o2000000
+_NANOSECONDS = 1_000_000_000
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = [
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("value_s", ctypes.c_long),
+        ("value_ns", ctypes.c_long),
+    ]
+
+
+class Alarm:
+    """Rings once after a delay; arming it again replaces the delay."""
+
+    def __init__(self) -> None:
+        self._fd: int = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "cannot create a timer")
+        self._spec = _Itimerspec()
+        self._pointer = ctypes.byref(self._spec)
+        self._settime = _libc.timerfd_settime
+
+    def ring_after(self, delay_ns: int) -> None:
+        """Ring in ``delay_ns``, at once if that is not positive."""
+        self._spec.value_s, self._spec.value_ns = divmod(max(delay_ns, 1), _NANOSECONDS)
+        self._settime(self._fd, 0, self._pointer, None)
+
+    def wait(self) -> None:
+        """Sleep until it rings."""
+        os.read(self._fd, 8)
+
+    def close(self) -> None:
+        """Release the descriptor; no thread may be waiting."""
+        os.close(self._fd)
