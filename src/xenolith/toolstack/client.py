@@ -83,7 +83,7 @@ class Toolstack:
         """Connect to the daemon, starting it first when none answers."""
         try:
             return cls(Connection.connect(paths.daemon_socket()))
-        except OSError:
+        except (OSError, ProtocolError):
             # Rare, and it needs more modules than `xl list` may afford.
             from xenolith.toolstack import daemon_start  # noqa: PLC0415
 
