@@ -1,0 +1,53 @@
+"""Where the programs of one user meet: the directory of sockets and run-time state.
+
+Follows the XDG base directory specification for users and the FHS (/run) for root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+def runtime_directory() -> str:
+    """The directory of run-time state, created with mode 0700 if it is absent.
+
+    ``XENOLITH_RUN_DIR`` names it; else it is /run/xenolith for root, else xenolith below
+    ``XDG_RUNTIME_DIR``, else /tmp/xenolith-<uid>. PermissionError unless it is a directory (not
+    a symbolic link) of this user to which nobody else can write.
+    """
+    directory = _choose()
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        _check_private(directory)
+    return directory
+
+
+def default_socket_path() -> str:
+    """Where xenstored listens and xenstore's clients connect unless they are told otherwise."""
+    return f"{runtime_directory()}/xenstored.socket"
+
+
+def _choose() -> str:
+    override = os.environ.get("XENOLITH_RUN_DIR")
+    if override:
+        return os.path.abspath(override)
+    if os.geteuid() == 0:
+        return "/run/xenolith"
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    if session:
+        return f"{session}/xenolith"
+    return f"/tmp/xenolith-{os.geteuid()}"
+
+
+def _check_private(directory: str) -> None:
+    # In /tmp anybody may have made the name first: a link to elsewhere, or a directory whose
+    # owner could replace our sockets.
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode):
+        raise PermissionError(f"{directory} is not a directory")
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} belongs to user {status.st_uid}, not to you")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{directory} can be written by others than its owner")
