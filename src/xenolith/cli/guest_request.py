@@ -1,0 +1,57 @@
+"""What `xl shutdown` and `xl reboot` have in common: asking guests, and waiting for them."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+
+from xenolith.cli.command import Options, UsageError
+from xenolith.toolstack.client import DomainEnd, Toolstack, ToolstackError
+
+
+class Request(Enum):
+    """What a guest is asked to do: how it is announced, and the button that says the same."""
+
+    SHUTDOWN = ("Shutting down", "power")
+    REBOOT = ("Rebooting", "reset")
+
+    def __init__(self, announcement: str, button: str) -> None:
+        self.announcement = announcement
+        self.button = button
+
+
+def ask(request: Request, options: Options) -> int:
+    """Ask the domains that the options name; return the exit status."""
+    if bool(options.operands) == ("a" in options):
+        raise UsageError("either -a or a domain is needed")
+    with Toolstack.connect() as toolstack:
+        if "a" in options:
+            domids = [domain.domid for domain in toolstack.list() if domain.domid]
+        else:
+            domids = [toolstack.resolve(options.operands[0])]
+        for domid in domids:
+            print(f"{request.announcement} domain {domid}", file=sys.stderr)
+            _ask_one(toolstack, request, domid, options)
+        if "w" in options:
+            print(f"Waiting for {len(domids)} domains", file=sys.stderr)
+            for domid in domids:
+                print(_outcome(toolstack.wait(domid)), file=sys.stderr)
+    return 0
+
+
+def _ask_one(toolstack: Toolstack, request: Request, domid: int, options: Options) -> None:
+    try:
+        if request is Request.SHUTDOWN:
+            toolstack.shutdown(domid)
+        else:
+            toolstack.reboot(domid)
+    except ToolstackError:
+        if "F" not in options:
+            raise
+        toolstack.trigger(domid, request.button)
+
+
+def _outcome(end: DomainEnd) -> str:
+    if end.reason is None:
+        return f"Domain {end.domid} has been destroyed"
+    return f"Domain {end.domid} has been shut down, reason code {end.reason}"

@@ -1,0 +1,51 @@
+"""The verbs of xl(1): one module each, named like the verb with ``_`` for ``-``.
+
+A module is imported when its verb is used; `xl help` imports them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from xenolith.cli.command import Verb
+
+VERBS = (
+    "create",
+    "check-config",
+    "list",
+    "vm-list",
+    "destroy",
+    "shutdown",
+    "reboot",
+    "pause",
+    "unpause",
+    "console",
+    "rename",
+    "domid",
+    "domname",
+    "vcpu-list",
+    "mem-set",
+    "mem-max",
+    "trigger",
+    "sysrq",
+    "dump-core",
+    "strace",
+    "info",
+    "uptime",
+    "dmesg",
+    "completion",
+    "help",
+)
+"""In the order of `xl help`."""
+
+
+def load(name: str) -> Verb:
+    """The module of a verb that is in VERBS."""
+    return cast("Verb", importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
+
+
+def matching(word: str) -> list[str]:
+    """The verbs that ``word`` may stand for: itself, else those that it begins."""
+    return [word] if word in VERBS else [name for name in VERBS if name.startswith(word)]

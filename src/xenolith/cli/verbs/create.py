@@ -1,0 +1,132 @@
+"""`xl create`: build and start a domain from a configuration."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import NamedTuple
+
+from xenolith.cli import config_file, signals, terminal
+from xenolith.cli.command import ANY_NUMBER, Interrupted, Options, UsageError, parse_options
+from xenolith.toolstack.client import Toolstack, ToolstackError
+from xenolith.toolstack.config import DomainConfig
+
+NAME = "create"
+SYNOPSIS = "[OPTIONS] FILE [KEY=VALUE...]"
+HELP = """\
+Create a domain from a configuration file
+FILE is an xl.cfg(5) file, "-" for standard input; settings after it override it.
+-f, --defconfig=FILE    Use this file.
+-p                      Leave the domain paused.
+-c                      Attach to the console, from the first line on.
+-F                      Stay in the foreground until the domain ends; Ctrl-C destroys it.
+-e                      Accepted: no process waits for the domain in the background anyway.
+-n, --dryrun            Check the configuration and print it as JSON; create nothing.
+-d                      Print the configuration as JSON to standard error.
+-q, --quiet             Do not say what is going on, and do not warn.
+"""
+SHORT = "cdeFf:npq"
+LONG = {"defconfig": "f", "dryrun": "n", "quiet": "q"}
+
+
+class _Created(NamedTuple):
+    domid: int
+    console: socket.socket | None
+
+
+def run(arguments: list[str]) -> int:
+    """Create the domain; return xl's exit status."""
+    options = parse_options(arguments, SHORT, LONG, ANY_NUMBER)
+    path, overrides = _source(options)
+    _say(options, f"Parsing config from {path}")
+    loaded = config_file.load_or_report(path, overrides)
+    if loaded is None:
+        return 1
+    if "q" not in options:
+        config_file.print_warnings(loaded)
+    if "n" in options:
+        config_file.print_as_libxl(loaded.config, sys.stdout)
+        return 0
+    if "d" in options:
+        config_file.print_as_libxl(loaded.config, sys.stderr)
+    with signals.signals_as_exceptions():
+        if "F" in options:
+            _run_in_foreground(loaded.config, options)
+        else:
+            with Toolstack.connect() as toolstack:
+                _show(_create(toolstack, loaded.config, options))
+    return 0
+
+
+def _source(options: Options) -> tuple[str, list[str]]:
+    files, overrides = config_file.split_file_and_overrides(options.operands)
+    if "f" in options:
+        files.insert(0, options.given["f"])
+    if not files:
+        raise UsageError("a configuration file is needed")
+    if len(files) > 1:
+        raise UsageError(f"unexpected argument '{files[1]}'")
+    return files[0], overrides
+
+
+def _create(toolstack: Toolstack, config: DomainConfig, options: Options) -> _Created:
+    """Create the domain and, with -c, attach its console before it runs; all of it or nothing.
+
+    A signal waits for the daemon's answer, because before that there is nothing to destroy.
+    """
+    try:
+        with signals.held_signals():
+            attach, paused = "c" in options, "p" in options
+            domid = toolstack.create(config.to_dict(), paused=paused or attach)
+            try:
+                console = toolstack.console(domid) if attach else None
+                if attach and not paused:
+                    toolstack.unpause(domid)
+            except ToolstackError:
+                toolstack.destroy(domid)
+                raise
+            return _Created(domid, console)
+    except Interrupted:
+        _destroy(config.uuid)
+        raise
+
+
+def _show(created: _Created) -> None:
+    if created.console is not None:
+        with created.console:
+            terminal.attach(created.console)
+
+
+def _run_in_foreground(config: DomainConfig, options: Options) -> None:
+    """Create the domain and wait until it has ended for good, through its reboots."""
+    try:
+        with Toolstack.connect() as toolstack:
+            created = _create(toolstack, config, options)
+            _show(created)
+            _wait(toolstack, created.domid, config.name, options)
+    except Interrupted:
+        _destroy(config.uuid)
+        raise
+
+
+def _wait(toolstack: Toolstack, domid: int, name: str, options: Options) -> None:
+    _say(options, f"Waiting for domain {name} (domid {domid}) to die [pid {os.getpid()}]")
+    while (end := toolstack.wait(domid)).successor is not None:
+        _say(options, f"Domain {domid} has restarted as domain {end.successor}")
+        domid = end.successor
+    how = "destroyed" if end.reason is None else f"shut down, reason code {end.reason}"
+    _say(options, f"Domain {domid} has been {how}")
+
+
+def _destroy(uuid: str) -> None:
+    """Destroy the domain, if there is one, over a connection that is not waiting for an answer."""
+    with Toolstack.connect() as toolstack:
+        for domain in toolstack.list():
+            if domain.uuid == uuid:
+                toolstack.destroy(domain.domid)
+
+
+def _say(options: Options, sentence: str) -> None:
+    if "q" not in options:
+        print(sentence, file=sys.stderr)
