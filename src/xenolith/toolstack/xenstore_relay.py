@@ -1,0 +1,185 @@
+"""The way of a domain's xenstore messages between its ring and the daemon, over daemons' deaths.
+
+Requests are remembered until they are answered. When a new daemon comes, those that the old one
+left unanswered are sent again, so the guest waits a little and notices nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from xenolith.abi.xs_wire import MessageType
+from xenolith.machine.event_loop import READ, WRITE, EventLoop
+from xenolith.xenstore.protocol import Message, MessageParser, ProtocolError, encode
+
+WINDOW = 8192
+"""Bytes of requests whose answers the guest has not taken yet: at least one of the largest."""
+
+_BACKLOG = 64
+"""Messages that may wait for the guest before no more are read from the daemon."""
+
+_CHUNK = 1 << 16
+
+
+class _Delivery(NamedTuple):
+    """A message on its way to the guest."""
+
+    data: bytes
+    settles: int
+    """Bytes of the request that it answers."""
+
+
+class ByteRing(Protocol):
+    """The hypervisor's end of a ring page's two byte streams; used in the hypervisor thread."""
+
+    def read(self, limit: int) -> bytes:
+        """Take at most ``limit`` bytes that the guest wrote; b"" where there are none."""
+
+    def write(self, data: bytes) -> int:
+        """Give the guest as much of ``data`` as it has room for; return how many bytes."""
+
+
+class XenstoreRelay:
+    """Carries one domain's messages. Its methods run in the I/O thread, except where they say so.
+
+    ``post_to_guest`` runs a call in the hypervisor thread.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        ring: ByteRing,
+        post_to_guest: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._loop = loop
+        self._ring = ring
+        self._post_to_guest = post_to_guest
+        self._socket: socket.socket | None = None
+        self._broken = False
+        self._requests = MessageParser()
+        self._unanswered: deque[Message] = deque()
+        self._unsent = b""
+        self._answers = MessageParser()
+        self._full = False
+        # Filled by the I/O thread, emptied by the hypervisor thread.
+        self._for_guest: deque[_Delivery] = deque()
+        # The hypervisor thread's alone.
+        self._in_flight = 0
+
+    def connect(self, sock: socket.socket) -> None:
+        """Go on over a new socket to a xenstore daemon, in place of any other; owns it."""
+        self._disconnect()
+        sock.setblocking(False)
+        self._socket = sock
+        self._answers = MessageParser()
+        self._unsent = b"".join(
+            encode(kind, request_id, transaction_id, payload)
+            for kind, request_id, transaction_id, payload in self._unanswered
+        )
+        self._loop.watch(sock.fileno(), READ, self._ready)
+        self._send()
+
+    def on_activity(self) -> None:
+        """The guest touched its ring. Called in the hypervisor thread."""
+        self._give()
+        room = WINDOW - self._in_flight
+        if room > 0 and (data := self._ring.read(room)):
+            self._in_flight += len(data)
+            self._loop.post(lambda: self._accept(data))
+
+    def _give(self) -> None:
+        """Hand the guest what has come for it, as far as it has room. Hypervisor thread."""
+        while self._for_guest:
+            data, settles = self._for_guest[0]
+            taken = self._ring.write(data)
+            if taken < len(data):
+                self._for_guest[0] = _Delivery(data[taken:], settles)
+                return
+            self._for_guest.popleft()
+            self._in_flight -= settles
+        if self._full:
+            self._loop.post(self._read_again)
+
+    def _accept(self, data: bytes) -> None:
+        """Send on what the guest has asked."""
+        if self._broken:
+            return
+        try:
+            for message in self._requests.feed(data):
+                self._unanswered.append(message)
+                self._unsent += encode(*message)
+        except ProtocolError:
+            # As xenstored: a ring whose framing is lost is served no more.
+            self._broken = True
+        self._send()
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self._send()
+        if events & ~WRITE and self._socket is not None:
+            self._receive()
+
+    def _receive(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(_CHUNK)
+            messages = list(self._answers.feed(data))
+        except BlockingIOError:
+            return
+        except (OSError, ProtocolError):
+            data, messages = b"", []
+        for message in messages:
+            event = message.type == MessageType.WATCH_EVENT
+            settles = 0 if event else self._answered(message)
+            self._for_guest.append(_Delivery(encode(*message), settles))
+        if messages:
+            self._full = len(self._for_guest) > _BACKLOG
+            self._watch()
+            self._post_to_guest(self.on_activity)
+        if not data:
+            self._disconnect()
+
+    def _answered(self, answer: Message) -> int:
+        """Forget the request that this answers; return its length in bytes."""
+        wanted = (answer.request_id, answer.transaction_id)
+        for request in self._unanswered:
+            if (request.request_id, request.transaction_id) == wanted:
+                self._unanswered.remove(request)
+                return len(encode(*request))
+        return 0
+
+    def _read_again(self) -> None:
+        """The guest has taken all there was."""
+        self._full = False
+        self._watch()
+
+    def _send(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._disconnect()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Have the loop watch for what can be done now."""
+        if self._socket is not None:
+            events = (0 if self._full else READ) | (WRITE if self._unsent else 0)
+            self._loop.modify(self._socket.fileno(), events)
+
+    def _disconnect(self) -> None:
+        """Leave the daemon that went away; what the guest asks waits for the next."""
+        if self._socket is None:
+            return
+        self._loop.forget(self._socket.fileno())
+        with contextlib.suppress(OSError):
+            self._socket.close()
+        self._socket = None
