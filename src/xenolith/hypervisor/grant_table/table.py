@@ -1,0 +1,213 @@
+"""The grant table of one domain: its frames, its version, and the grants that are in use.
+
+Behaves as Xen's common/grant_table.c does for a translated domain; the using domain is the domain
+itself or domain 0, whose backends live in this process.
+"""
+
+from __future__ import annotations
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.grant_table import (
+    GNTTAB_NR_RESERVED_ENTRIES,
+    GRANT_ENTRY_V1,
+    GRANT_ENTRY_V2,
+    GrantEntryV1,
+    GrantStatus,
+    GTF_permit_access,
+    GTF_reading,
+    GTF_readonly,
+    GTF_sub_page,
+)
+from xenolith.abi.memory import XENMAPIDX_grant_table_status
+from xenolith.hypervisor.grant_table.active import MAPPING_FLAGS, ActiveEntry
+from xenolith.hypervisor.grant_table.entries import ACCESS, Entries, EntriesV1, EntriesV2
+from xenolith.hypervisor.grant_table.errors import GrantError
+from xenolith.hypervisor.grant_table.mapping import GrantMapping
+from xenolith.hypervisor.grant_table.maptrack import Maptrack
+from xenolith.hypervisor.grant_table.memory import GrantMemory
+from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
+
+_GRANT_FRAMES_PER_STATUS_FRAME = GRANT_ENTRY_V2.size // 2
+
+
+class GrantTable:
+    """Grants of domain ``domid``, in at most ``max_frames`` frames (xl.cfg's max_grant_frames)."""
+
+    def __init__(
+        self, domid: int, memory: GrantMemory, max_frames: int = 64, max_version: int = 2
+    ) -> None:
+        self.domid = domid
+        self.memory = memory
+        self.max_frames = max_frames
+        self.max_version = max_version
+        self.version = 1
+        self.shared: list[Mfn] = []
+        """The frames that hold the entries."""
+        self.status: list[Mfn] = []
+        """The frames that hold the status words; none in version 1."""
+        self.maptrack = Maptrack()
+        """The mappings that the domain itself has made."""
+        self._active: dict[int, ActiveEntry] = {}
+        self._entries: Entries
+        self.grow(1)
+
+    @property
+    def count(self) -> int:
+        """How many entries there are: grant references are below."""
+        return self._entries.count
+
+    def grow(self, frames: int) -> None:
+        """Have at least ``frames`` frames of entries; XenError(EINVAL, ENOMEM)."""
+        if frames > self.max_frames:
+            raise XenError(Errno.EINVAL, f"{frames} grant frames are more than {self.max_frames}")
+        if frames > len(self.shared):
+            shared = self._allocate(frames - len(self.shared))
+            try:
+                self._add_status_frames(frames)
+            except XenError:
+                self._free(shared)
+                raise
+            self.shared += shared
+            self._entries = self._view()
+
+    def physmap_frame(self, index: int) -> Mfn:
+        """The frame that XENMAPSPACE_grant_table calls ``index``; XenError(EINVAL, ENOMEM).
+
+        The table grows as needed.
+        """
+        if self.version == 2 and index & XENMAPIDX_grant_table_status:
+            index &= ~XENMAPIDX_grant_table_status
+            if index >= len(self.status):
+                self.grow((index + 1) * _GRANT_FRAMES_PER_STATUS_FRAME)
+            return self.status[index]
+        self.grow(index + 1)
+        return self.shared[index]
+
+    def seed(self, ref: int, domid: int, gfn: Gfn) -> None:
+        """Grant a frame in a reserved entry, before the domain runs."""
+        entry = GrantEntryV1(GTF_permit_access, domid, gfn)
+        offset = ref * GRANT_ENTRY_V1.size
+        GRANT_ENTRY_V1.pack_into(self.memory.frame(self.shared[0]), offset, entry)
+
+    def map(self, ref: int, domid: int, readonly: bool) -> GrantMapping:
+        """Let a backend of domain ``domid`` use the frame of a grant; GrantError."""
+        active = self.pin(ref, domid, readonly, MAPPING_FLAGS)
+        return GrantMapping(self.memory.frame(active.mfn), active, readonly, self.unpin)
+
+    def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
+        """Validate a grant's entry and count a user of it, to be undone by :meth:`unpin`.
+
+        ``checked_flags`` is MAPPING_FLAGS or COPY_FLAGS. GrantError with Xen's status.
+        """
+        entries = self._entries
+        if ref >= entries.count:
+            raise GrantError(GrantStatus.bad_gntref, f"there is no reference {ref}")
+        active = self._active.get(ref)
+        if active is None:
+            active = self._activate(ref, domid, readonly, checked_flags)
+        elif active.domid != domid or (checked_flags & GTF_sub_page and active.is_sub_page):
+            raise GrantError(GrantStatus.general_error, f"reference {ref} is in use otherwise")
+        elif not readonly and not active.writers and entries.read(ref).flags & GTF_readonly:
+            raise GrantError(GrantStatus.general_error, f"reference {ref} is read-only")
+        active.pin(readonly)
+        self._active[ref] = active
+        entries.set_access(ref, GTF_reading if readonly else ACCESS)
+        return active
+
+    def _activate(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
+        """Copy an entry that nobody uses, and check it."""
+        entry = self._entries.read(ref)
+        if entry.flags & checked_flags != GTF_permit_access or entry.domid != domid:
+            why = f"reference {ref} (flags {entry.flags:#x}) is for domain {entry.domid}"
+            raise GrantError(GrantStatus.general_error, why)
+        if not readonly and entry.flags & GTF_readonly:
+            raise GrantError(GrantStatus.general_error, f"reference {ref} is read-only")
+        mfn = self.memory.mfn_of(Gfn(entry.frame))
+        if mfn is None:
+            raise GrantError(GrantStatus.bad_page, f"reference {ref}: no frame {entry.frame:#x}")
+        return ActiveEntry(ref, entry, mfn)
+
+    def unpin(self, active: ActiveEntry, readonly: bool) -> None:
+        """Undo one :meth:`pin`, and tell the guest when the last is gone."""
+        cleared = active.unpin(readonly)
+        if cleared:
+            self._entries.clear_access(active.ref, cleared)
+            if cleared == ACCESS:
+                del self._active[active.ref]
+
+    def is_pinned(self, mfn: Mfn) -> bool:
+        """Whether a grant of this frame is in use, so that it must not become another's."""
+        return any(active.mfn == mfn for active in self._active.values())
+
+    def set_version(self, version: int) -> None:
+        """Change the entries' version, keeping the reserved ones and clearing all others.
+
+        XenError(EINVAL, ENOSYS, EBUSY, EAGAIN, ERANGE, ENOMEM).
+        """
+        if version not in (1, 2):
+            raise XenError(Errno.EINVAL, f"there is no grant table version {version}")
+        if version > self.max_version:
+            raise XenError(Errno.ENOSYS, "grant table version 2 is disabled")
+        if version == self.version:
+            return
+        if any(ref >= GNTTAB_NR_RESERVED_ENTRIES for ref in self._active):
+            raise XenError(Errno.EBUSY, "grants are in use")
+        if any(active.is_sub_page for active in self._active.values()):
+            raise XenError(Errno.EAGAIN, "parts of pages are in use")
+        reserved = self._entries.reserved()
+        if reserved is None:
+            raise XenError(Errno.ERANGE, "version 1 cannot express the reserved entries")
+        if version == 1:
+            self._free(self.status)
+            self.status = []
+            self.version = version
+        else:
+            self.version = version
+            try:
+                self._add_status_frames(len(self.shared))
+            except XenError:
+                self.version = 1
+                raise
+        for mfn in self.shared:
+            self.memory.frame(mfn)[:] = bytes(PAGE_SIZE)
+        self._entries = self._view()
+        self._entries.restore(reserved)
+
+    def swap(self, ref_a: int, ref_b: int) -> None:
+        """Exchange two entries that nobody uses; GrantError(bad_gntref, eagain)."""
+        for ref in (ref_a, ref_b):
+            if ref >= self.count:
+                raise GrantError(GrantStatus.bad_gntref, f"there is no reference {ref}")
+        if ref_a == ref_b:
+            return
+        for ref in (ref_a, ref_b):
+            if ref in self._active:
+                raise GrantError(GrantStatus.eagain, f"reference {ref} is in use")
+        self._entries.swap(ref_a, ref_b)
+
+    def _view(self) -> Entries:
+        shared = [self.memory.frame(mfn) for mfn in self.shared]
+        if self.version == 1:
+            return EntriesV1(shared)
+        return EntriesV2(shared, [self.memory.frame(mfn) for mfn in self.status])
+
+    def _add_status_frames(self, frames: int) -> None:
+        """In version 2, have status words for ``frames`` frames of entries."""
+        if self.version == 2:
+            needed = -(-frames // _GRANT_FRAMES_PER_STATUS_FRAME)
+            self.status += self._allocate(needed - len(self.status))
+
+    def _allocate(self, count: int) -> list[Mfn]:
+        """Allocate all of ``count`` frames or none."""
+        frames: list[Mfn] = []
+        try:
+            for _ in range(count):
+                frames.append(self.memory.allocate_frame())
+        except XenError:
+            self._free(frames)
+            raise
+        return frames
+
+    def _free(self, frames: list[Mfn]) -> None:
+        for mfn in frames:
+            self.memory.free_frame(mfn)
