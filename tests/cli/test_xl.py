@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -314,9 +315,9 @@ def test_uptime(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["uptime", "deb"]) == 0
     header, row = capsys.readouterr().out.splitlines()
     assert header.split() == ["Name", "ID", "Uptime"]
-    assert row.startswith("deb                                  3  1:01:0")
+    assert re.fullmatch(r"deb                                  3  1:0\d:\d\d", row)
     assert main(["uptime", "-s", "3"]) == 0
-    assert " up  1:01, deb (3)\n" in capsys.readouterr().out
+    assert re.search(r" up  1:0\d, deb \(3\)\n", capsys.readouterr().out)
 
 
 def test_dmesg(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,21 +75,26 @@ def _create(toolstack: Toolstack, config: DomainConfig, options: Options) -> _Cr
 
     A signal waits for the daemon's answer, because before that there is nothing to destroy.
     """
+    attach, paused = "c" in options, "p" in options
+    console: socket.socket | None = None
     try:
         with signals.held_signals():
-            attach, paused = "c" in options, "p" in options
             domid = toolstack.create(config.to_dict(), paused=paused or attach)
             try:
-                console = toolstack.console(domid) if attach else None
+                if attach:
+                    console = toolstack.console(domid)
                 if attach and not paused:
                     toolstack.unpause(domid)
             except ToolstackError:
                 toolstack.destroy(domid)
                 raise
-            return _Created(domid, console)
-    except Interrupted:
-        _destroy(config.uuid)
+    except BaseException as failure:
+        if console is not None:
+            console.close()
+        if isinstance(failure, Interrupted):
+            _destroy(config.uuid)
         raise
+    return _Created(domid, console)
 
 
 def _show(created: _Created) -> None:
