@@ -118,6 +118,14 @@ def test_a_read_only_grant_cannot_be_mapped_for_writing(guest: Guest) -> None:
         assert guest.access(9) == GTF_reading
 
 
+def test_a_grant_mapped_for_writing_stays_writable_whatever_its_entry_says(guest: Guest) -> None:
+    guest.write_entry(9, GTF_permit_access)
+    with guest.table.map(9, 0, readonly=False):
+        guest.write_entry(9, GTF_permit_access | GTF_readonly)
+        guest.table.map(9, 0, readonly=False).unmap()
+    assert status_of(guest, 9) is GrantStatus.general_error
+
+
 def test_references_beyond_the_table(guest: Guest) -> None:
     for ref in (guest.table.count, 2**32 - 1):
         assert status_of(guest, ref) is GrantStatus.bad_gntref

@@ -411,8 +411,12 @@ def test_swap(version: int) -> None:
         record = GnttabSwapGrantRef(ref_a, ref_b, 99)
         return guest.hypercall(GrantTableOp.swap_grant_ref, GNTTAB_SWAP_GRANT_REF, record).status
 
+    if version == 2:
+        guest.frame(guest.table.status[0])[18] = 0x5A
     assert swap(9, far) == GrantStatus.okay
     assert guest.flags(9) == GTF_permit_access | GTF_readonly
+    if version == 2:
+        assert (guest.access(9), guest.access(far)) == (0, 0x5A)
     with guest.table.map(far, 0, readonly=False) as mapping:
         mapping.view[0] = 7
         assert guest.frame(Mfn(DATA))[0] == 7

@@ -142,7 +142,7 @@ class GrantTable:
     def set_version(self, version: int) -> None:
         """Change the entries' version, keeping the reserved ones and clearing all others.
 
-        XenError(EINVAL, ENOSYS, EBUSY, EAGAIN, ERANGE, ENOMEM).
+        XenError(EINVAL, ENOSYS, EBUSY, ERANGE, ENOMEM).
         """
         if version not in (1, 2):
             raise XenError(Errno.EINVAL, f"there is no grant table version {version}")
@@ -152,8 +152,6 @@ class GrantTable:
             return
         if any(ref >= GNTTAB_NR_RESERVED_ENTRIES for ref in self._active):
             raise XenError(Errno.EBUSY, "grants are in use")
-        if any(active.is_sub_page for active in self._active.values()):
-            raise XenError(Errno.EAGAIN, "parts of pages are in use")
         reserved = self._entries.reserved()
         if reserved is None:
             raise XenError(Errno.ERANGE, "version 1 cannot express the reserved entries")
