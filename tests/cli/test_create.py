@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from scripted_daemon import RefusalError, ScriptedDaemon, domain
 
-from xenolith.cli.signals import Held
+from xenolith.cli import signals
 from xenolith.cli.xl import main
 from xenolith.toolstack.client import DomainInfo
 
@@ -84,8 +84,49 @@ def config(tmp_path: Path) -> str:
     return str(file)
 
 
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+class Interrupter:
+    """Sends signals to the main thread and sees to it that they are noticed.
+
+    A signal that arrives just before a system call begins is noticed only after it, so one that
+    makes no impression is sent again.
+    """
+
+    def __init__(self) -> None:
+        self._noticed = threading.Condition()
+        self._count = 0
+
+    def notice(self) -> None:
+        with self._noticed:
+            self._count += 1
+            self._noticed.notify_all()
+
+    def send(self, signum: int = signal.SIGINT) -> None:
+        with self._noticed:
+            before = self._count
+        for _ in range(20):
+            os.kill(os.getpid(), signum)
+            with self._noticed:
+                if self._noticed.wait_for(lambda: self._count > before, 1):
+                    return
+        raise AssertionError("nobody noticed the signal")
+
+
+@pytest.fixture
+def interrupter(monkeypatch: pytest.MonkeyPatch) -> Interrupter:
+    interrupter = Interrupter()
+    hold, leave = signals.Held.hold, signals.leave
+
+    def noticed_hold(held: signals.Held, signum: int, frame: FrameType | None) -> None:
+        interrupter.notice()
+        hold(held, signum, frame)
+
+    def noticed_leave(signum: int, frame: FrameType | None) -> None:
+        interrupter.notice()
+        leave(signum, frame)
+
+    monkeypatch.setattr(signals.Held, "hold", noticed_hold)
+    monkeypatch.setattr(signals, "leave", noticed_leave)
+    return interrupter
 
 
 def test_it_hands_over_the_configuration(
@@ -195,9 +236,11 @@ def test_usage(arguments: list[str], why: str, capfd: pytest.CaptureFixture[str]
     assert f": {why} (usage: xl " in capfd.readouterr().err
 
 
-def test_an_interrupt_while_it_is_created_leaves_no_domain(host: Host, config: str) -> None:
+def test_an_interrupt_while_it_is_created_leaves_no_domain(
+    host: Host, config: str, interrupter: Interrupter
+) -> None:
     def create(config: dict[str, Any], paused: bool) -> dict[str, int]:
-        interrupt()
+        interrupter.send()
         return host.create(config, paused)
 
     host.daemon.answers["create"] = create
@@ -207,12 +250,12 @@ def test_an_interrupt_while_it_is_created_leaves_no_domain(host: Host, config: s
 
 @pytest.mark.parametrize("moment", ["console", "unpause"])
 def test_an_interrupt_before_the_guest_runs_leaves_no_domain(
-    host: Host, config: str, moment: str
+    host: Host, config: str, interrupter: Interrupter, moment: str
 ) -> None:
     answer = host.daemon.answers[moment]
 
     def interrupted(domid: int) -> Any:
-        interrupt()
+        interrupter.send()
         return answer(domid=domid)
 
     host.daemon.answers[moment] = interrupted
@@ -221,24 +264,17 @@ def test_an_interrupt_before_the_guest_runs_leaves_no_domain(
 
 
 def test_a_second_interrupt_does_not_wait_for_the_daemon(
-    host: Host, config: str, monkeypatch: pytest.MonkeyPatch
+    host: Host, config: str, interrupter: Interrupter
 ) -> None:
-    noticed, finished = threading.Event(), threading.Event()
-    hold = Held.hold
-
-    def noticed_hold(held: Held, signum: int, frame: FrameType | None) -> None:
-        noticed.set()
-        hold(held, signum, frame)
+    finished = threading.Event()
 
     def stuck(config: dict[str, Any], paused: bool) -> dict[str, int]:
         created = host.create(config, paused)
-        interrupt()
-        assert noticed.wait(20)
-        interrupt()
+        interrupter.send()
+        interrupter.send()
         assert finished.wait(20)
         return created
 
-    monkeypatch.setattr(Held, "hold", noticed_hold)
     host.daemon.answers["create"] = stuck
     assert main(["create", "-q", config]) == 130
     assert host.domains == {}
@@ -261,10 +297,10 @@ def test_the_foreground_ends_with_the_domain(
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_in_the_foreground_destroys_the_domain(
-    host: Host, config: str, signum: int
+    host: Host, config: str, interrupter: Interrupter, signum: int
 ) -> None:
     def wait(domid: int) -> tuple[int, int | None, int | None, bool]:
-        os.kill(os.getpid(), signum)
+        interrupter.send(signum)
         return host.wait(domid)
 
     host.daemon.answers["wait"] = wait

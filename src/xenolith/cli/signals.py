@@ -42,11 +42,12 @@ def held_signals() -> Iterator[Held]:
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
     """Have ending signals raise :class:`Interrupted` inside."""
-    with _handled_by(_raise):
+    with _handled_by(leave):
         yield
 
 
-def _raise(signum: int, _frame: FrameType | None) -> None:
+def leave(signum: int, _frame: FrameType | None) -> None:
+    """Raise :class:`Interrupted`, as a signal handler."""
     raise Interrupted(signum)
 
 
