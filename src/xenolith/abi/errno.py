@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from xenolith.abi.constants import c_constants
 
+HEADER = "errno.h"
+
+
+@c_constants("XEN_")
 class Errno(IntEnum):
     """The XEN_E* values that hypercalls return negated."""
 
     EPERM = 1
     ENOENT = 2
     ESRCH = 3
-    EINTR = 4
     EIO = 5
     ENXIO = 6
     E2BIG = 7
@@ -46,7 +50,6 @@ class Errno(IntEnum):
     EBADMSG = 74
     EOVERFLOW = 75
     EILSEQ = 84
-    ERESTART = 85
     ENOTSOCK = 88
     EMSGSIZE = 90
     EOPNOTSUPP = 95
