@@ -68,6 +68,10 @@ class ConsoleLog:
             if excess > 0:
                 self._lose(excess)
 
+    def miss(self, count: int) -> None:
+        """Say in the stream that ``count`` bytes never got here."""
+        self.append(_NOTE.format(count).encode())
+
     def read(self, cursor: Cursor, size: int) -> bytes:
         """At most ``size`` (> 0) bytes from a reader's place, which stays; b"" at the end.
 

@@ -107,6 +107,11 @@ class LoopConnection:
         # Posted, so that no caller of send() or call() is called back before it returns.
         self._loop.post(self._report_close)
 
+    def leave(self) -> None:
+        """Have nothing more to do with the connection, in a forked child; close nothing."""
+        self.closed = True
+        self._socket.detach()
+
     def _report_close(self) -> None:
         calls, self._calls = self._calls, {}
         for answer in calls.values():

@@ -1,0 +1,182 @@
+"""The process of one domain: its I/O thread, between the machine, its clients and the daemon.
+
+The zygote has forked it, and handed it the descriptors that it may use; it jails itself before it
+looks at anything of the guest's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple
+
+from xenolith.abi.sched import ShutdownReason
+from xenolith.builder.image_file import ImageFile
+from xenolith.machine import jail
+from xenolith.machine.event_loop import EventLoop
+from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.console_clients import ConsoleClients
+from xenolith.toolstack.console_log import ConsoleLog
+from xenolith.toolstack.domain_control import DomainControl
+from xenolith.toolstack.machine import Assignment, Machine, MachineFactory
+from xenolith.toolstack.rpc import Body
+from xenolith.toolstack.status_page import StatusPage
+from xenolith.toolstack.trace_clients import TraceClients
+from xenolith.toolstack.xenstore_relay import XenstoreRelay
+
+_OUTPUT_IN_TRANSIT = 4 << 20
+"""Bytes of console output that may wait for the I/O thread; only a stuck disk makes them wait."""
+
+
+class Handover(NamedTuple):
+    """What a domain process gets from the daemon: plain values, and descriptors by role."""
+
+    domid: int
+    config: Body
+    fds: dict[str, int]
+    """``control`` (listening), ``status``, ``console``, ``log``, ``xenstore``, perhaps ``kernel``
+    and ``ramdisk``."""
+
+
+def main(handover: Handover, build: MachineFactory) -> None:
+    """Be the domain's process: build the machine and serve until it is stopped."""
+    process = DomainProcess(handover)
+    jail.enter()
+    process.build(build)
+    process.run()
+
+
+class DomainProcess:
+    """The root object of a domain process. It is also the machine's MachineEvents."""
+
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
+        self.loop = EventLoop()
+        self.status = StatusPage(handover.fds["status"])
+        os.close(handover.fds["status"])
+        self._log = ConsoleLog(handover.fds["console"])
+        self.console = ConsoleClients(self.loop, self._log, self._type)
+        self._tracers = TraceClients()
+        self.control = DomainControl(self, socket.socket(fileno=handover.fds["control"]))
+        self.relay: XenstoreRelay | None = None
+        self._machine: Machine | None = None
+        self._hypervisor_ended = False
+        # Counters, each written by one thread only: the hypervisor's, the I/O thread's.
+        self._printed = 0
+        self._logged = 0
+        # The hypervisor thread's alone.
+        self._missed = 0
+        self._untyped = b""
+
+    def build(self, build: MachineFactory) -> None:
+        """Build the machine; when that fails, the reason answers every request from now on."""
+        self.status.set_paused()
+        try:
+            machine = build(self._assignment(), self)
+        except Exception as error:
+            traceback.print_exc()
+            self.control.failure = str(error) or type(error).__name__
+            return
+        self._machine = machine
+        self.relay = XenstoreRelay(self.loop, machine.xenstore, machine.post)
+        self.relay.connect(socket.socket(fileno=self._handover.fds["xenstore"]))
+        threading.excepthook = self._hypervisor_failed
+        machine.start()
+
+    def run(self) -> None:
+        """Serve until the domain is stopped and every console client has its bytes."""
+        self.loop.run()
+
+    def stop(self) -> None:
+        """End the machine, then the process once its last output is delivered. I/O thread."""
+        if self._machine is not None:
+            self._machine.stop()
+            self._hypervisor_ended = True
+        self._tracers.close()
+        # Behind what the machine posted last.
+        self.loop.post(lambda: self.console.drain(self.loop.stop))
+
+    def post(self, call: Callable[[Machine], None]) -> None:
+        """Make a call in the hypervisor thread, or here when that thread has ended. I/O thread."""
+        machine = self._machine
+        assert machine is not None, "requests are refused when the build has failed"
+        if self._hypervisor_ended:
+            self.loop.post(lambda: call(machine))
+        else:
+            machine.post(lambda: call(machine))
+
+    def trace(self, machine: Machine, sock: socket.socket) -> None:
+        """Send a line for each hypercall to a client. Hypervisor thread."""
+
+        def write(line: str) -> None:
+            if not self._tracers.write(line):
+                machine.trace(None)
+
+        self._tracers.attach(sock)
+        machine.trace(write)
+
+    def console_output(self, data: bytes) -> None:
+        """See MachineEvents."""
+        if self._printed - self._logged > _OUTPUT_IN_TRANSIT:
+            self._missed += len(data)
+            return
+        missed, self._missed = self._missed, 0
+        self._printed += len(data)
+        self.loop.post(lambda: self._show(missed, data))
+
+    def console_input_wanted(self) -> None:
+        """See MachineEvents."""
+        if self._untyped and self._machine is not None:
+            self._offer_typed(self._machine, self._untyped)
+
+    def xenstore_activity(self) -> None:
+        """See MachineEvents."""
+        if self.relay is not None:
+            self.relay.on_activity()
+
+    def shut_down(self, reason: int) -> None:
+        """See MachineEvents."""
+        self.status.set_shutdown(reason)
+        self.loop.post(lambda: self.control.tell_shutdown(reason))
+
+    def log(self, line: str) -> None:
+        """See MachineEvents."""
+        self.loop.post(lambda: self.control.tell_log(line))
+
+    def _assignment(self) -> Assignment:
+        domid, plain, fds = self._handover
+        config = DomainConfig.from_dict(plain)
+        return Assignment(
+            domid,
+            config,
+            ImageFile(fds["kernel"], config.kernel or "") if "kernel" in fds else None,
+            ImageFile(fds["ramdisk"], config.ramdisk or "") if "ramdisk" in fds else None,
+        )
+
+    def _show(self, missed: int, data: bytes) -> None:
+        self._logged += len(data)
+        if missed:
+            self._log.miss(missed)
+        self._log.append(data)
+        self.console.show_new_output()
+
+    def _type(self, data: bytes) -> None:
+        self.post(lambda machine: self._offer_typed(machine, data))
+
+    def _offer_typed(self, machine: Machine, data: bytes) -> None:
+        """Give the guest what was typed, as far as it has room. Hypervisor thread."""
+        self._untyped = data[machine.console_input(data) :]
+        if not self._untyped:
+            self.loop.post(self.console.take_typing)
+
+    def _hypervisor_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """The hypervisor thread ended by a bug of ours: the domain has crashed, and says so."""
+        self._hypervisor_ended = True
+        traceback.print_exception(failure.exc_type, failure.exc_value, failure.exc_traceback)
+        sys.stderr.flush()
+        self.log(f"hypervisor failure: {failure.exc_type.__name__}: {failure.exc_value}")
+        self.shut_down(ShutdownReason.crash)
