@@ -160,3 +160,18 @@ def elf32(loads: Sequence[Load], notes: bytes) -> bytes:
     shape = (52, 0, 0, 52, 32, len(loads) + 1, 40, 0, 0)
     header = struct.pack("<16sHHIIIIIHHHHHH", ident, 2, 3, 1, 0, *shape)
     return header + table + content + notes
+
+
+def kernel_module(**fields: str | Sequence[str]) -> bytes:
+    """A kernel module that says ``fields`` of itself in its .modinfo section."""
+    info = b""
+    for key, values in fields.items():
+        for value in [values] if isinstance(values, str) else values:
+            info += f"{key}={value}\0".encode()
+    names = b"\0.modinfo\0.shstrtab\0"
+    table = bytes(64)
+    table += struct.pack("<IIQQQQIIQQ", 1, 1, 2, 0, 64, len(info), 0, 0, 1, 0)
+    table += struct.pack("<IIQQQQIIQQ", 10, 3, 0, 0, 64 + len(info), len(names), 0, 0, 1, 0)
+    ident = b"\x7fELF\x02\x01\x01"
+    shape = (0, 0, 64 + len(info) + len(names), 0, 64, 56, 0, 64, 3, 2)
+    return struct.pack("<16sHHIQQQIHHHHHH", ident, 1, 62, 1, *shape) + info + names + table

@@ -23,6 +23,7 @@ from xenolith.builder.elf_headers import (
     PT_LOAD,
     PT_NOTE,
     SHT_NOTE,
+    ElfClass,
 )
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
@@ -80,13 +81,7 @@ def read_elf(image: ImageFile) -> ElfImage:
     Notes come from PT_NOTE segments, or from SHT_NOTE sections where the segments hold none of
     Xen's, as in Xen's own loader.
     """
-    if not is_elf(image):
-        raise BuildError(f"{image.name} is not an ELF image")
-    ident = image.read(0, 16)
-    layouts = ELF_CLASSES.get(ident[4])
-    if layouts is None or ident[5] != LITTLE_ENDIAN:
-        raise BuildError(f"{image.name} is not a little-endian ELF image of 32 or 64 bits")
-    header = layouts.ehdr.unpack(image.read(0, layouts.ehdr.size))
+    layouts, header = _read_header(image)
     if header.e_machine not in (EM_386, EM_X86_64):
         raise BuildError(f"{image.name} is for another processor (ELF machine {header.e_machine})")
     programs = _table(image, header.e_phoff, header.e_phnum, header.e_phentsize, layouts.phdr)
@@ -96,6 +91,34 @@ def read_elf(image: ImageFile) -> ElfImage:
         sections = _table(image, header.e_shoff, header.e_shnum, header.e_shentsize, layouts.shdr)
         notes = _notes(image, [(s.sh_offset, s.sh_size) for s in sections if s.sh_type == SHT_NOTE])
     return ElfImage(image, segments, notes)
+
+
+def read_section(image: ImageFile, name: bytes) -> bytes:
+    """The content of the section called ``name``; BuildError if there is none."""
+    layouts, header = _read_header(image)
+    sections = _table(image, header.e_shoff, header.e_shnum, header.e_shentsize, layouts.shdr)
+    if header.e_shstrndx < len(sections):
+        names = _content(image, sections[header.e_shstrndx])
+        for section in sections:
+            if names[section.sh_name :].partition(b"\0")[0] == name:
+                return _content(image, section)
+    raise BuildError(f"{image.name} has no section {name.decode()}")
+
+
+def _content(image: ImageFile, section: Any) -> bytes:
+    _check_extent(image, "section", section.sh_offset, section.sh_size)
+    return image.read(section.sh_offset, section.sh_size)
+
+
+def _read_header(image: ImageFile) -> tuple[ElfClass, Any]:
+    if not is_elf(image):
+        raise BuildError(f"{image.name} is not an ELF image")
+    ident = image.read(0, 16)
+    layouts = ELF_CLASSES.get(ident[4])
+    if layouts is None or ident[5] != LITTLE_ENDIAN:
+        raise BuildError(f"{image.name} is not a little-endian ELF image of 32 or 64 bits")
+    header = layouts.ehdr.unpack(image.read(0, layouts.ehdr.size))
+    return layouts, header
 
 
 def _table(image: ImageFile, offset: int, count: int, entry: int, layout: Layout[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ _DWORD_PREFIX = b"\x0c"
 _STRING_PREFIX = b"\x0d"
 _QWORD_PREFIX = b"\x0e"
 _SCOPE_OP = b"\x10"
+_PACKAGE_OP = b"\x12"
 _DEVICE_OP = b"\x5b\x82"
 
 
@@ -66,6 +67,12 @@ def package_length(size: int) -> bytes:
 def name(path: str, value: bytes) -> bytes:
     """``Name (path, value)``."""
     return _NAME_OP + name_string(path) + value
+
+
+def package(*elements: bytes) -> bytes:
+    """``Package () { elements }``."""
+    content = bytes([len(elements)]) + b"".join(elements)
+    return _PACKAGE_OP + package_length(len(content)) + content
 
 
 def scope(path: str, *terms: bytes) -> bytes:

@@ -1,13 +1,20 @@
 """The ACPI tables of a PVH domain as bytes: RSDP, XSDT, FADT, MADT and DSDT.
 
 Chapter 5 of the ACPI Specification 6.3 defines them. The machine is hardware-reduced: it has no
-SCI, no PM timer and no other fixed hardware, because a PVH domain needs none.
+SCI, no PM timer and no other fixed hardware but the registers to reset and to power off.
 """
 
 from __future__ import annotations
 
 import struct
 
+from xenolith.abi.acpi_ports import (
+    RESET_PORT,
+    RESET_VALUE,
+    SLEEP_CONTROL_PORT,
+    SLEEP_STATUS_PORT,
+    SLEEP_TYPE_S5,
+)
 from xenolith.builder.acpi import aml
 
 _OEM_ID = b"Xen"
@@ -33,7 +40,11 @@ _FADT_WBINVD = 1 << 0
 _FADT_PROC_C1 = 1 << 2
 _FADT_POWER_BUTTON_NOT_FIXED = 1 << 4
 _FADT_SLEEP_BUTTON_NOT_FIXED = 1 << 5
+_FADT_RESET_REG_SUP = 1 << 10
 _FADT_HW_REDUCED_ACPI = 1 << 20
+
+_GENERIC_ADDRESS = struct.Struct("<BBBBQ")
+_SYSTEM_IO, _BYTE_ACCESS = 1, 1
 
 _MADT_REVISION = 5
 _LOCAL_APIC_ADDRESS = 0xFEE0_0000
@@ -70,7 +81,7 @@ def xsdt(*addresses: int) -> bytes:
 
 
 def fadt(dsdt_address: int) -> bytes:
-    """The fixed description of a machine that has no fixed hardware at all."""
+    """The fixed description of a machine whose only hardware is to reset and to power off."""
     body = bytearray(_FADT_SIZE - _HEADER.size)
 
     def put(offset: int, form: str, value: int) -> None:
@@ -85,10 +96,15 @@ def fadt(dsdt_address: int) -> bytes:
         | _FADT_PROC_C1
         | _FADT_POWER_BUTTON_NOT_FIXED
         | _FADT_SLEEP_BUTTON_NOT_FIXED
+        | _FADT_RESET_REG_SUP
         | _FADT_HW_REDUCED_ACPI,
     )
+    put(128, "<B", RESET_VALUE)
     put(131, "<B", _FADT_MINOR_REVISION)
     put(140, "<Q", dsdt_address)
+    for offset, port in ((116, RESET_PORT), (244, SLEEP_CONTROL_PORT), (256, SLEEP_STATUS_PORT)):
+        address = _GENERIC_ADDRESS.pack(_SYSTEM_IO, 8, 0, _BYTE_ACCESS, port)
+        body[offset - _HEADER.size : offset - _HEADER.size + len(address)] = address
     return _table(b"FACP", _FADT_REVISION, bytes(body))
 
 
@@ -111,12 +127,13 @@ def _local_apic(vcpu: int, flags: int) -> bytes:
 
 
 def dsdt(vcpus: int, max_vcpus: int) -> bytes:
-    """The processor objects; those of vCPUs that are offline at boot say so in _STA."""
+    """The soft-off state and the processor objects; those of vCPUs that are offline at boot say so in _STA."""
     processors = [
         _processor(vcpu, _STATUS_PRESENT if vcpu < vcpus else _STATUS_ABSENT)
         for vcpu in range(max_vcpus)
     ]
-    return _table(b"DSDT", _DSDT_REVISION, aml.scope("\\_SB", *processors))
+    soft_off = aml.name("\\_S5", aml.package(aml.integer(SLEEP_TYPE_S5), aml.integer(0)))
+    return _table(b"DSDT", _DSDT_REVISION, soft_off + aml.scope("\\_SB", *processors))
 
 
 def _processor(vcpu: int, status: int) -> bytes:
