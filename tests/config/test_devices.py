@@ -83,7 +83,7 @@ def test_disks(specification: str, disk: DiskConfig) -> None:
         ("/a,raw,floppy", "'floppy' is not the name of a virtual disk, such as xvda"),
         ("/a,raw,xvda,devtype=tape", "unknown devtype 'tape' (use disk or cdrom)"),
         ("foo:/a,xvda,w", "unknown prefix 'foo:'"),
-        ("/a,raw,xvda,specification=nvme", "unknown specification 'nvme' (use xen or virtio)"),
+        ("/a,raw,xvda,specification=nvme", "unknown specification 'nvme' (use one of xen, virtio)"),
     ],
 )
 def test_disks_refused(specification: str, message: str) -> None:

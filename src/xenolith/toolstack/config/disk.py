@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class DiskFormat(StrEnum):
@@ -31,6 +34,13 @@ class DiskBackend(StrEnum):
     STANDALONE = "standalone"
 
 
+class DiskSpecification(StrEnum):
+    """What the guest's driver speaks."""
+
+    XEN = "xen"
+    VIRTIO = "virtio"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskConfig:
     """One disk as the configuration describes it."""
@@ -45,7 +55,7 @@ class DiskConfig:
     backendtype: DiskBackend | None = None
     backend: str | None = None
     script: str | None = None
-    specification: str = "xen"
+    specification: DiskSpecification = DiskSpecification.XEN
     direct_io_safe: bool = False
     discard: bool = True
     trusted: bool = True
@@ -173,43 +183,36 @@ class _DiskParser:
             raise ValueError(f"'{name}' is given twice")
 
     def _disk(self) -> DiskConfig:
-        values = self._values
-        cdrom = bool(values.get("cdrom", False))
-        vdev = str(values.get("vdev", ""))
+        text = {name: value for name, value in self._values.items() if isinstance(value, str)}
+        flags = {name: value for name, value in self._values.items() if isinstance(value, bool)}
+        vdev, cdrom = text.get("vdev"), flags.get("cdrom", False)
         if not vdev:
             raise ValueError("the vdev is missing")
         if not _VDEV.fullmatch(vdev):
             raise ValueError(f"'{vdev}' is not the name of a virtual disk, such as xvda")
         if not self._target and not cdrom:
             raise ValueError("the target is missing")
-        image = DiskFormat(_one_of(DiskFormat, "format", str(values.get("format", "raw"))))
-        backend = _text(values.get("backendtype"))
-        specification = _text(values.get("specification")) or "xen"
-        if specification not in ("xen", "virtio"):
-            raise ValueError(f"unknown specification '{specification}' (use xen or virtio)")
+        image = _member(DiskFormat, "format", text.get("format") or "raw")
+        backendtype = text.get("backendtype")
         return DiskConfig(
             vdev=vdev,
             target=self._target or None,
             format=image if self._target else DiskFormat.EMPTY,
-            writable=not cdrom and bool(values.get("writable", True)),
+            writable=flags.get("writable", True) and not cdrom,
             cdrom=cdrom,
-            backendtype=DiskBackend(_one_of(DiskBackend, "backendtype", backend))
-            if backend
-            else None,
-            backend=_text(values.get("backend")),
-            script=_text(values.get("script")),
-            specification=specification,
-            direct_io_safe=bool(values.get("direct_io_safe", False)),
-            discard=bool(values.get("discard", True)),
-            trusted=bool(values.get("trusted", True)),
+            backendtype=_member(DiskBackend, "backendtype", backendtype) if backendtype else None,
+            backend=text.get("backend") or None,
+            script=text.get("script") or None,
+            specification=_member(
+                DiskSpecification, "specification", text.get("specification") or "xen"
+            ),
+            direct_io_safe=flags.get("direct_io_safe", False),
+            discard=flags.get("discard", True),
+            trusted=flags.get("trusted", True),
         )
 
 
-def _text(value: str | bool | None) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _one_of(kind: type[StrEnum], what: str, value: str) -> str:
+def _member(kind: type[E], what: str, value: str) -> E:
     if value not in list(kind):
         raise ValueError(f"unknown {what} '{value}' (use one of {', '.join(kind)})")
-    return value
+    return kind(value)

@@ -81,7 +81,7 @@ def _disk(disk: DiskConfig) -> Json:
             "is_cdrom": int(disk.cdrom),
             "direct_io_safe": disk.direct_io_safe,
             "discard_enable": _defbool(disk.discard),
-            "specification": disk.specification,
+            "specification": disk.specification.value,
             "trusted": _defbool(disk.trusted),
         }
     )
