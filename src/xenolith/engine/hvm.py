@@ -187,6 +187,9 @@ class HvmEngine(Protocol):
     def map(self, gfn: Gfn, mfn: Mfn, count: int = 1) -> None:
         """Make ``count`` guest frames from ``gfn`` on stand for machine frames from ``mfn`` on."""
 
+    def map_readonly(self, gfn: Gfn, mfn: Mfn) -> None:
+        """As :meth:`map` for one frame; a store to it raises #GP in the guest."""
+
     def unmap(self, gfn: Gfn, count: int = 1) -> None:
         """Leave ``count`` guest frames empty: reads give all ones, writes are dropped."""
 

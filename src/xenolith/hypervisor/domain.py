@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.hvm_params import HvmParam
 from xenolith.abi.memory import E820Entry
 from xenolith.abi.sched import ShutdownReason
@@ -20,23 +19,21 @@ from xenolith.engine.hvm import (
     Segment,
     Vector,
 )
+from xenolith.hypervisor.domain_memory import XEN_FRAMES, DomainMemory
 from xenolith.hypervisor.event_channel import EventChannelTable
+from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.hypervisor.hvm.hypercall_page import hypercall_page
 from xenolith.hypervisor.hvm.lapic import APIC_BASE_ADDRESS, LocalApic
 from xenolith.hypervisor.hvm.params import HvmParams
-from xenolith.hypervisor.p2m import P2m, RamExtent
 from xenolith.hypervisor.scheduler import Scheduler
 from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.vcpu import Vcpu
 from xenolith.hypervisor.watchdog import Watchdogs
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, GuestVirt, Mfn
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
 from xenolith.machine.memory import MachineMemory
 
 _LEGACY_VCPUS = 32
 """XEN_LEGACY_MAX_VCPUS: how many vcpu_info the shared info page holds."""
-
-XEN_FRAMES = 1024
-"""Frames of a domain's memory file beside its RAM: shared info, grant frames, special pages, ACPI."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +91,13 @@ class Domain:
         self.domid = parameters.domid
         self.handle = parameters.handle
         self._events = events
-        self.max_pages = sum(count for _, count in parameters.ram)
-        self.memory = MachineMemory(self.max_pages + XEN_FRAMES)
-        self._next_xen_frame = self.max_pages
-        self.engine = new_engine(self.memory)
+        ram_frames = sum(count for _, count in parameters.ram)
+        machine = MachineMemory(ram_frames + XEN_FRAMES)
+        self.engine = new_engine(machine)
+        self.memory = DomainMemory(machine, self.engine, parameters.ram)
+        self.p2m = self.memory.p2m
+        self.max_pages = ram_frames
         self.clock = SystemTime(self.engine.tsc)
-        self.p2m = P2m(self.memory, self.engine, _extents(parameters.ram))
         self.memory_map: tuple[E820Entry, ...] = ()
         self.tracer: Tracer | None = None
         self.unknown_hypercalls: Counter[int] = Counter()
@@ -114,13 +112,14 @@ class Domain:
         self.shutdown_code: ShutdownReason | None = None
         self.shutdown_reason: ShutdownReason | None = None
 
-        self.shared_info_mfn = self.allocate_frame()
+        self.shared_info_mfn = self.memory.allocate_frame()
         shared_info = self.memory.frame(self.shared_info_mfn)
         self.vcpus: list[Vcpu] = []
         self.lapics: list[LocalApic] = []
         self.event_channels = EventChannelTable(
-            self.domid, self.vcpus, shared_info, self._guest_frame, parameters.max_event_channels
+            self.domid, self.vcpus, shared_info, self.memory.guest_frame, parameters.max_event_channels
         )
+        self.grants = GrantTable(self.domid, self.memory, parameters.max_grant_frames)
         if parameters.max_vcpus > 1:
             self.engine.intercept_pause()
         for vcpu_id in range(parameters.max_vcpus):
@@ -139,56 +138,11 @@ class Domain:
         self.lapics.append(vcpu.lapic)
         vcpu.awaits_startup = vcpu_id > 0
 
-    def allocate_frame(self) -> Mfn:
-        """A zeroed machine frame that is not the guest's RAM; XenError(ENOMEM)."""
-        if self._next_xen_frame >= self.memory.frames:
-            raise XenError(Errno.ENOMEM, "no frame left beside the guest's RAM")
-        self._next_xen_frame += 1
-        return Mfn(self._next_xen_frame - 1)
-
-    def add_frames(self, gfn: Gfn, count: int) -> None:
-        """Put frames that are not RAM at ``gfn``: special pages, firmware tables."""
-        for offset in range(count):
-            self.p2m.place(Gfn(gfn + offset), self.allocate_frame())
-
-    def write(self, address: GuestPhys, data: bytes | memoryview) -> None:
-        """Store bytes at a guest-physical address (the builder's PhysicalMemory)."""
-        done = 0
-        while done < len(data):
-            room = PAGE_SIZE - (address + done & PAGE_SIZE - 1)
-            machine = self.p2m.machine_address(GuestPhys(address + done))
-            self.memory.write(machine, data[done : done + room])
-            done += room
-
-    def window(self, address: GuestPhys, size: int) -> memoryview:
-        """A writable view of a range within one extent of RAM (the builder's PhysicalMemory)."""
-        start = self.p2m.machine_address(address)
-        end = self.p2m.machine_address(GuestPhys(address + size - 1))
-        if end - start != size - 1:
-            raise XenError(Errno.EINVAL, f"{address:#x}+{size:#x} is not contiguous")
-        return self.memory.view[start : end + 1]
-
-    def grant_frame(self, index: int) -> Mfn:
-        """The machine frame of the grant table that add_to_physmap asks for; XenError(EINVAL)."""
-        raise XenError(Errno.EINVAL, f"grant frame {index}")
-
-    def grant_table_op(self, access: object, cmd: int, argument: GuestVirt, count: int) -> int:
-        raise XenError(Errno.ENOSYS, "grants")
-
-    def _guest_frame(self, gfn: Gfn) -> memoryview:
-        mfn = self.p2m.lookup(gfn)
-        if mfn is None:
-            raise XenError(Errno.EINVAL, f"no frame at gfn {gfn:#x}")
-        return self.memory.frame(mfn)
-
     def write_hypercall_page(self, value: int) -> None:
         """Fill a page with hypercall stubs: a guest has written its address to the hypercall MSR."""
         gfn = Gfn(value >> PAGE_SHIFT)
-        mfn = self.p2m.lookup(gfn)
-        if value & PAGE_SIZE - 1 or mfn is None:
+        if value & PAGE_SIZE - 1 or not self.memory.fill_code_page(gfn, hypercall_page()):
             raise GuestException(Vector.GP)
-        self.memory.frame(mfn)[:] = hypercall_page()
-        self.engine.invalidate_code(mfn, 1)
 
     def run(self) -> None:
         """Run until :meth:`stop`: the body of the hypervisor thread. A failed guest is a crash."""
@@ -302,12 +256,3 @@ class _LapicPage:
         vcpu = self._scheduler.current
         assert isinstance(vcpu, Vcpu)
         return vcpu.lapic
-
-
-def _extents(ram: tuple[tuple[Gfn, int], ...]) -> list[RamExtent]:
-    """Back RAM by the memory file from its start, in order."""
-    extents, mfn = [], 0
-    for gfn, count in ram:
-        extents.append(RamExtent(gfn, Mfn(mfn), count))
-        mfn += count
-    return extents

@@ -51,6 +51,7 @@ class P2m:
         self._ram_frames = sum(extent.count for extent in ram)
         self._free = bytearray(self._ram_frames)
         self._remapped: dict[int, Mfn] = {}
+        self._placed: dict[int, Gfn] = {}
         self.populated = self._ram_frames
         """Frames of RAM that the domain holds now."""
         for extent in ram:
@@ -86,19 +87,36 @@ class P2m:
         """Put a frame of the hypervisor's at ``gfn``; RAM that was there is freed."""
         self._check(gfn)
         self.remove(gfn)
+        elsewhere = self._placed.get(mfn)
+        if elsewhere is not None:
+            # As in Xen, a frame of the hypervisor's is at one place only.
+            self.take_away(elsewhere)
         self._set(gfn, mfn)
 
-    def remove(self, gfn: Gfn) -> bool:
-        """Empty a guest frame, freeing the RAM behind it; False if it was empty."""
+    def gfn_of_placed(self, mfn: Mfn) -> Gfn | None:
+        """Where a frame that is not RAM is, or None."""
+        return self._placed.get(mfn)
+
+    def take_away(self, gfn: Gfn) -> Mfn | None:
+        """Empty a guest frame, keeping the frame behind it; that frame, or None."""
         mfn = self.lookup(gfn)
         if mfn is None:
-            return False
+            return None
         self._remapped.pop(gfn, None)
+        if self._placed.get(mfn) == gfn:
+            del self._placed[mfn]
         found = self._find(gfn)
         if found is not None:
             extent, state = found
             state[gfn - self._ram[extent].gfn] = _HOLE
         self._mapper.unmap(gfn)
+        return mfn
+
+    def remove(self, gfn: Gfn) -> bool:
+        """Empty a guest frame, freeing the RAM behind it; False if it was empty."""
+        mfn = self.take_away(gfn)
+        if mfn is None:
+            return False
         if mfn < self._ram_frames:
             self._free[mfn] = 1
             self.populated -= 1
@@ -126,12 +144,7 @@ class P2m:
         if source == target:
             return
         self.remove(target)
-        self._remapped.pop(source, None)
-        found = self._find(source)
-        if found is not None:
-            extent, state = found
-            state[source - self._ram[extent].gfn] = _HOLE
-        self._mapper.unmap(source)
+        self.take_away(source)
         self._set(target, mfn)
 
     def _set(self, gfn: Gfn, mfn: Mfn) -> None:
@@ -145,6 +158,8 @@ class P2m:
                 return
             state[index] = _REMAPPED
         self._remapped[gfn] = mfn
+        if mfn >= self._ram_frames:
+            self._placed[mfn] = gfn
         self._mapper.map(gfn, mfn)
 
     def _take_free(self, gfn: Gfn) -> Mfn | None:

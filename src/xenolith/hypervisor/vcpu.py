@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xenolith.abi.acpi_ports import RESET_PORT, SLEEP_CONTROL_PORT, SLEEP_ENABLE
 from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.abi.xen import VCPU_INFO, Virq
 from xenolith.engine.hvm import CpuState, HvmVcpu
@@ -37,7 +39,7 @@ class Vcpu:
         self.runstate = RunstateAccount(clock.now())
         self.engine_vcpu = domain.engine.new_vcpu(self)
         self.registers = self.engine_vcpu.registers
-        self.paging = GuestPaging(domain.memory, domain.p2m, self.registers)
+        self.paging = GuestPaging(domain.memory.machine, domain.p2m, self.registers)
         self.lapic = LocalApic(2 * vcpu_id, domain, domain.scheduler.timers, clock.now)
         policy = CpuPolicy(
             domain.engine.base_cpuid, domain.domid, vcpu_id, 2 * vcpu_id, clock.tsc_hz // 1000
@@ -85,9 +87,13 @@ class Vcpu:
         return DEBUG_PORT if port == DEBUG_PORT else (1 << 8 * size) - 1
 
     def write_port(self, port: int, _size: int, value: int) -> None:
-        """The debug console takes bytes."""
+        """The debug console takes bytes; the ACPI ports end the domain."""
         if port == DEBUG_PORT:
             self.domain.debug_output(bytes([value & 0xFF]))
+        elif port == SLEEP_CONTROL_PORT and value & SLEEP_ENABLE:
+            self.domain.shut_down(ShutdownReason.poweroff)
+        elif port == RESET_PORT:
+            self.domain.shut_down(ShutdownReason.reboot)
 
     def halt(self) -> None:
         """HLT: sleep unless an interrupt could be taken."""
@@ -153,10 +159,7 @@ class Vcpu:
         size = VCPU_INFO.size
         if offset > PAGE_SIZE - size or offset % 8:
             raise XenError(Errno.EINVAL, f"a vcpu_info cannot be at offset {offset:#x}")
-        mfn = self.domain.p2m.lookup(gfn)
-        if mfn is None:
-            raise XenError(Errno.EINVAL, f"no frame at gfn {gfn:#x}")
-        info = self.domain.memory.frame(mfn)[offset : offset + size]
+        info = self.domain.memory.guest_frame(gfn)[offset : offset + size]
         if self.info is not None:
             info[:] = self.info
         else:
@@ -173,7 +176,7 @@ class Vcpu:
         while size:
             start = self.paging.translate(address, write=True)
             part = min(size, PAGE_SIZE - (start & PAGE_SIZE - 1))
-            pieces.append(self.domain.memory.view[start : start + part])
+            pieces.append(self.domain.memory.machine.view[start : start + part])
             address = GuestVirt(address + part)
             size -= part
         return pieces

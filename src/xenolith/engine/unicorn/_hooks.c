@@ -1,5 +1,5 @@
 /*
- * The hooks that the Unicorn engine calls for exceptions, #VMEXITs and SYSCALL.
+ * The hooks that the Unicorn engine calls for exceptions, #VMEXITs, SYSCALL and port I/O.
  *
  * They are C for two reasons. Delivering an exception may itself fault, and then the library leaves by
  * siglongjmp(): that may cross these frames but must never cross a Python frame. And they are hot: a page
@@ -19,10 +19,14 @@
 /* what SYSCALL may change besides the arithmetic flags and DF: TF IF IOPL NT RF VM AC */
 #define EFLAGS_CONTROL 0x77300u
 
+#define EFLAGS_VM 0x20000u
+#define EFLAGS_IOPL(flags) ((flags) >> 12 & 3)
+
 #define HFLAG_CPL 3u
 #define HFLAG_CS32 (1u << 4)
 #define HFLAG_SS32 (1u << 5)
 #define HFLAG_ADDSEG (1u << 6)
+#define HFLAG_PE (1u << 7)
 #define HFLAG_LMA (1u << 14)
 #define HFLAG_CS64 (1u << 15)
 
@@ -49,6 +53,7 @@ struct hook_context {
     void *env;
     uint64_t *registers;
     uint64_t *rip;
+    uint64_t *eflags; /* the control flags; the arithmetic ones are computed lazily */
     uint32_t *hflags;
     struct segment *segments;
     uint64_t *efer, *star, *lstar, *cstar, *fmask;
@@ -57,7 +62,10 @@ struct hook_context {
     uint64_t (*read_eflags)(void *env);
     void (*write_eflags)(void *env, uint64_t value, uint32_t mask);
     void (*raise)(void *env, int vector, int error_code);
+    void (*check_port[3])(void *env, uint32_t port); /* by size: 1, 2, 4 bytes */
     int (*on_exit)(uint32_t code);
+    uint32_t (*on_port_read)(uint32_t port, int size);
+    void (*on_port_write)(uint32_t port, int size, uint32_t value);
     int32_t raise_vector, raise_error_code;
 };
 
@@ -124,4 +132,33 @@ void xenolith_on_syscall(void *uc, struct hook_context *context)
     *context->hflags = hflags;
     context->write_eflags(context->env, flags, EFLAGS_CONTROL);
     *context->rip = target - 2;
+}
+
+/*
+ * The library lets every program do port I/O and leaves the rights to its user: below IOPL the bitmap in the TSS
+ * decides. The check raises #GP by siglongjmp() where that says no.
+ */
+static void check_port(struct hook_context *context, uint32_t port, int size)
+{
+    uint32_t hflags = *context->hflags, flags = (uint32_t)*context->eflags;
+
+    if ((hflags & HFLAG_PE) && ((flags & EFLAGS_VM) || (hflags & HFLAG_CPL) > EFLAGS_IOPL(flags)))
+        context->check_port[size >> 1](context->env, port);
+}
+
+/* UC_HOOK_INSN for IN and INS */
+uint32_t xenolith_on_port_read(void *uc, uint32_t port, int size, struct hook_context *context)
+{
+    (void)uc;
+    check_port(context, port, size);
+    return context->on_port_read(port, size);
+}
+
+/* UC_HOOK_INSN for OUT and OUTS */
+void xenolith_on_port_write(void *uc, uint32_t port, int size, uint32_t value,
+                            struct hook_context *context)
+{
+    (void)uc;
+    check_port(context, port, size);
+    context->on_port_write(port, size, value);
 }

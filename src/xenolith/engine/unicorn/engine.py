@@ -26,7 +26,7 @@ from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
 from xenolith.engine.unicorn.vcpu import UnicornVcpu
 from xenolith.engine.unicorn.vmcb import (
-    PORT_MAP_BYTES,
+    MSR_MAP_BYTES,
     Vmcb,
     msr_permission_map,
 )
@@ -66,11 +66,11 @@ class UnicornEngine:
         self.registers = UnicornRegisters(self._env, layout, lib.read_eflags)
         request = (ctypes.c_uint32 * 1).from_address(self._cpu + layout.interrupt_request)
         self.interrupt_request = memoryview(request).cast("B").cast("I")
-        self._context = install_hooks(lib, self._handle, self._cpu, layout, self._on_exit)
+        self._context = install_hooks(lib, self._handle, self._cpu, layout, self)
 
         self._nested = NestedPageTable(private.allocate)
-        self._port_map = self._permission_map(b"\xff" * PORT_MAP_BYTES)
-        self._msr_map = self._permission_map(msr_permission_map())
+        self._msr_map, bits = private.allocate(MSR_MAP_BYTES)
+        bits[:] = msr_permission_map()
         self._entry_stub = enter_host_mode(lib, self._handle, private)
         self._host_context = self._save_context()
         self._current: UnicornVcpu | None = None
@@ -85,7 +85,7 @@ class UnicornEngine:
         """A vCPU with a control block of its own."""
         address, view = self._private.allocate()
         vmcb = Vmcb(view)
-        vmcb.configure(self._port_map, self._msr_map, self._nested.root)
+        vmcb.configure(self._msr_map, self._nested.root)
         vcpu = UnicornVcpu(self, handler, vmcb, address)
         if self._pause_intercepted:
             vmcb.intercept_pause()
@@ -95,6 +95,11 @@ class UnicornEngine:
     def map(self, gfn: Gfn, mfn: Mfn, count: int = 1) -> None:
         """See HvmEngine."""
         self._nested.map(gfn << PAGE_SHIFT, mfn << PAGE_SHIFT, count << PAGE_SHIFT)
+        self._library.tlb_flush(self._cpu)
+
+    def map_readonly(self, gfn: Gfn, mfn: Mfn) -> None:
+        """See HvmEngine."""
+        self._nested.map_readonly(gfn << PAGE_SHIFT, mfn << PAGE_SHIFT)
         self._library.tlb_flush(self._cpu)
 
     def unmap(self, gfn: Gfn, count: int = 1) -> None:
@@ -155,8 +160,8 @@ class UnicornEngine:
         """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""
         self._library.close(self._handle)
 
-    def _on_exit(self, code: int) -> int:
-        """Handle one #VMEXIT in place; nothing may be raised from here into the emulator."""
+    def on_exit(self, code: int) -> int:
+        """HookSink: handle one #VMEXIT in place."""
         vcpu = self._current
         assert vcpu is not None
         try:
@@ -169,6 +174,26 @@ class UnicornEngine:
             self._failure = failure
             self.stop()
         return RESUME
+
+    def on_port_read(self, port: int, size: int) -> int:
+        """HookSink: IN, in the middle of a translation block."""
+        assert self._current is not None
+        try:
+            return self._current.read_port(port, size)
+        except BaseException as failure:
+            self._failure = failure
+            self.stop()
+            return 0
+
+    def on_port_write(self, port: int, size: int, value: int) -> None:
+        """HookSink: OUT, in the middle of a translation block."""
+        assert self._current is not None
+        try:
+            self._current.write_port(port, size, value)
+        except BaseException as failure:
+            self._failure = failure
+        # The write may have made an interrupt due: run() offers it when it enters again.
+        self.stop()
 
     def _load(self, vcpu: UnicornVcpu) -> None:
         """Make a vCPU the one whose registers the CPU holds."""
@@ -203,11 +228,6 @@ class UnicornEngine:
             self._library.mem_map_ptr(self._handle, base, size, PROT_ALL, host_address),
             "map memory",
         )
-
-    def _permission_map(self, bits: bytes) -> int:
-        address, view = self._private.allocate(len(bits))
-        view[:] = bits
-        return address
 
     def _new_mmio_page(self, handler: MmioHandler) -> int:
         """A page of the emulated machine whose loads and stores call the handler."""

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from ctypes import c_int32, c_void_p
+from typing import Protocol
 
 from xenolith.engine.unicorn.cpu_layout import CpuLayout
 from xenolith.engine.unicorn.library import (
     HOOK_INSN,
     HOOK_INSN_INVALID,
     HOOK_INTR,
+    INS_IN,
+    INS_OUT,
     INS_SYSCALL,
     ExitCallback,
     Library,
+    PortReadCallback,
+    PortWriteCallback,
     load_hooks,
 )
 
 RESUME = 0
 RAISE = 1
+
+
+class HookSink(Protocol):
+    """What the hooks call in turn; nothing may be raised from any of it."""
+
+    def on_exit(self, code: int) -> int:
+        """A #VMEXIT; RESUME, or RAISE with the exception in the context."""
+
+    def on_port_read(self, port: int, size: int) -> int:
+        """IN, rights checked."""
+
+    def on_port_write(self, port: int, size: int, value: int) -> None:
+        """OUT, rights checked."""
 
 
 class HookContext(ctypes.Structure):
@@ -29,6 +46,7 @@ class HookContext(ctypes.Structure):
         ("env", c_void_p),
         ("registers", c_void_p),
         ("rip", c_void_p),
+        ("eflags", c_void_p),
         ("hflags", c_void_p),
         ("segments", c_void_p),
         ("efer", c_void_p),
@@ -41,7 +59,10 @@ class HookContext(ctypes.Structure):
         ("read_eflags", c_void_p),
         ("write_eflags", c_void_p),
         ("raise_exception", c_void_p),
+        ("check_port", c_void_p * 3),
         ("on_exit", ExitCallback),
+        ("on_port_read", PortReadCallback),
+        ("on_port_write", PortWriteCallback),
         ("raise_vector", c_int32),
         ("raise_error_code", c_int32),
     ]
@@ -52,15 +73,16 @@ def install_hooks(
     handle: c_void_p,
     cpu: int,
     layout: CpuLayout,
-    on_exit: Callable[[int], int],
+    sink: HookSink,
 ) -> HookContext:
-    """Hook exceptions, #VMEXITs, #UD and SYSCALL; the caller keeps the result alive."""
+    """Hook exceptions, #VMEXITs, #UD, SYSCALL and port I/O; the caller keeps the result alive."""
     env = cpu + layout.env
     context = HookContext(
         cpu=cpu,
         env=env,
         registers=env,
         rip=env + layout.rip,
+        eflags=env + layout.rip + 8,
         hflags=env + layout.hflags,
         segments=env + layout.segments,
         efer=env + layout.efer,
@@ -73,7 +95,12 @@ def install_hooks(
         read_eflags=library.address("helper_read_eflags_x86_64"),
         write_eflags=library.address("helper_write_eflags_x86_64"),
         raise_exception=library.address("raise_exception_err_x86_64"),
-        on_exit=ExitCallback(on_exit),
+        check_port=(c_void_p * 3)(
+            *(library.address(f"helper_check_io{size}_x86_64") for size in "bwl")
+        ),
+        on_exit=ExitCallback(sink.on_exit),
+        on_port_read=PortReadCallback(sink.on_port_read),
+        on_port_write=PortWriteCallback(sink.on_port_write),
     )
     hooks = load_hooks()
 
@@ -84,4 +111,6 @@ def install_hooks(
     hook(HOOK_INTR, "xenolith_on_interrupt")
     hook(HOOK_INSN_INVALID, "xenolith_on_invalid_instruction")
     hook(HOOK_INSN, "xenolith_on_syscall", INS_SYSCALL)
+    hook(HOOK_INSN, "xenolith_on_port_read", INS_IN)
+    hook(HOOK_INSN, "xenolith_on_port_write", INS_OUT)
     return context

@@ -24,7 +24,7 @@ PROT_ALL = 7
 HOOK_INTR = 1 << 0
 HOOK_INSN = 1 << 1
 HOOK_INSN_INVALID = 1 << 14
-INS_SYSCALL = 699
+INS_IN, INS_OUT, INS_SYSCALL = 218, 500, 699
 
 CTL_USE_EXITS = 4 | 1 << 26 | 1 << 30
 CTL_CPU_MODEL = 7 | 1 << 26 | 1 << 30
@@ -33,6 +33,8 @@ CTL_TCG_BUFFER_SIZE = 13 | 1 << 26 | 1 << 30
 
 ExitCallback = CFUNCTYPE(c_int, c_uint32)
 InterruptCallback = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
+PortReadCallback = CFUNCTYPE(c_uint32, c_uint32, c_int)
+PortWriteCallback = CFUNCTYPE(None, c_uint32, c_int, c_uint32)
 MmioRead = CFUNCTYPE(c_uint64, c_void_p, c_uint64, c_uint32, c_void_p)
 MmioWrite = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_uint64, c_void_p)
 

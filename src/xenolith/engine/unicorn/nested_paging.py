@@ -10,7 +10,7 @@ from collections.abc import Callable
 ENTRIES = 512
 _LEVEL_SHIFTS = (39, 30, 21, 12)
 _LEAF_LEVEL = 3
-_PRESENT_WRITE_USER = 7
+_PRESENT_USER, _PRESENT_WRITE_USER = 5, 7
 _LARGE = 0x80
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 
@@ -36,6 +36,10 @@ class NestedPageTable:
             address += step
             machine += step
             size -= step
+
+    def map_readonly(self, address: int, machine: int) -> None:
+        """Map one page of 4096 bytes for reading and execution only."""
+        self._set(address, _LEAF_LEVEL, machine | _PRESENT_USER)
 
     def unmap(self, address: int, size: int) -> None:
         """Leave ``size`` bytes unmapped."""

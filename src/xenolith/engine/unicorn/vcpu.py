@@ -20,11 +20,7 @@ _CPUID_BYTES = _MSR_BYTES = _PAUSE_BYTES = 2
 _VMMCALL_BYTES = 3
 _HLT_BYTES = 1
 
-_IO_INPUT = 1
-_IO_STRING = 1 << 2
-_IO_SIZE_SHIFT = 4
-_IO_SIZE_MASK = 7
-_IO_PORT_SHIFT = 16
+_FAULT_PRESENT = 1
 
 _EVENT_VALID = 1 << 31
 _EVENT_VECTOR = 0xFF
@@ -43,6 +39,8 @@ class UnicornVcpu:
         """What it will start with; None once it has."""
         self._engine = engine
         self._handler = handler
+        self.read_port = handler.read_port
+        self.write_port = handler.write_port
         self._vmcb_address = vmcb_address
         self._request = engine.interrupt_request
         self._offered = -1
@@ -51,7 +49,6 @@ class UnicornVcpu:
             Exit.CPUID.value: self._cpuid,
             Exit.PAUSE.value: self._pause,
             Exit.HLT.value: self._halt,
-            Exit.IOIO.value: self._port,
             Exit.MSR.value: self._msr,
             Exit.SHUTDOWN.value: handler.triple_fault,
             Exit.VMMCALL.value: self._hypercall,
@@ -132,21 +129,6 @@ class UnicornVcpu:
             registers.rax, registers.rdx = value & _LOW32, value >> 32
         registers.skip(_MSR_BYTES)
 
-    def _port(self) -> None:
-        info = self.vmcb.read64(Offset.EXIT_INFO_1)
-        port, size = info >> _IO_PORT_SHIFT, info >> _IO_SIZE_SHIFT & _IO_SIZE_MASK
-        if info & _IO_STRING:
-            raise GuestException(Vector.GP)
-        registers = self.registers
-        mask = (1 << 8 * size) - 1
-        if info & _IO_INPUT:
-            value = self._handler.read_port(port, size) & mask
-            # A 32-bit result clears the upper half of RAX, a smaller one leaves the rest.
-            registers.rax = value if mask == _LOW32 else registers.rax & ~mask | value
-        else:
-            self._handler.write_port(port, size, registers.rax & mask)
-        registers.skip(self.vmcb.read64(Offset.EXIT_INFO_2) - registers.rip)
-
     def _halt(self) -> None:
         self.registers.skip(_HLT_BYTES)
         self._handler.halt()
@@ -156,6 +138,8 @@ class UnicornVcpu:
         self._handler.pause()
 
     def _nested_fault(self) -> None:
+        if self.vmcb.read64(Offset.EXIT_INFO_1) & _FAULT_PRESENT:
+            raise GuestException(Vector.GP)
         self._engine.map_void(self.vmcb.read64(Offset.EXIT_INFO_2))
         event = self.vmcb.read32(Offset.EVENT_INJ)
         if event & _EVENT_VALID:

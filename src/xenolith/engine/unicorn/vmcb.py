@@ -1,4 +1,4 @@
-"""AMD's virtual machine control block and the permission maps it points to (AMD APM volume 2, appendix B)."""
+"""AMD's virtual machine control block and the MSR permission map (AMD APM volume 2, appendix B)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from xenolith.engine.hvm import CpuState, Segment
 from xenolith.machine.address import PAGE_SIZE
 
 MSR_MAP_BYTES = 2 * PAGE_SIZE
-PORT_MAP_BYTES = 3 * PAGE_SIZE
 
 EFER_SVME = 1 << 12
 _PAT_AT_RESET = 0x0007040600070406
@@ -20,7 +19,6 @@ class Exit(IntEnum):
     CPUID = 0x72
     PAUSE = 0x77
     HLT = 0x78
-    IOIO = 0x7B
     MSR = 0x7C
     SHUTDOWN = 0x7F
     VMMCALL = 0x81
@@ -32,7 +30,6 @@ class Offset(IntEnum):
 
     INTERCEPT_MISC1 = 0x0C
     INTERCEPT_MISC2 = 0x10
-    PORT_MAP = 0x40
     MSR_MAP = 0x48
     GUEST_ASID = 0x58
     INT_CTL = 0x60
@@ -74,18 +71,12 @@ class Intercept1(IntFlag):
     PAUSE = 1 << 23
     HLT = 1 << 24
     INVLPGA = 1 << 26
-    IOIO = 1 << 27
     MSR = 1 << 28
     SHUTDOWN = 1 << 31
 
 
 _INTERCEPTS_1 = (
-    Intercept1.CPUID
-    | Intercept1.HLT
-    | Intercept1.INVLPGA
-    | Intercept1.IOIO
-    | Intercept1.MSR
-    | Intercept1.SHUTDOWN
+    Intercept1.CPUID | Intercept1.HLT | Intercept1.INVLPGA | Intercept1.MSR | Intercept1.SHUTDOWN
 )
 # VMMCALL, the rest of SVM's own instructions, MONITOR and MWAIT; not RDTSCP, ICEBP, WBINVD, XSETBV
 _INTERCEPTS_2 = 0x0C7F
@@ -132,11 +123,10 @@ class Vmcb:
         """Write a 32-bit field."""
         self._words32[offset >> 2] = value
 
-    def configure(self, port_map: int, msr_map: int, nested_cr3: int) -> None:
+    def configure(self, msr_map: int, nested_cr3: int) -> None:
         """Fill the control area: what exits, and the nested page table."""
         self.write32(Offset.INTERCEPT_MISC1, _INTERCEPTS_1)
         self.write32(Offset.INTERCEPT_MISC2, _INTERCEPTS_2)
-        self.write64(Offset.PORT_MAP, port_map)
         self.write64(Offset.MSR_MAP, msr_map)
         self.write32(Offset.GUEST_ASID, 1)
         self.write64(Offset.NESTED_CTL, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xenolith.hypervisor.event_channel import event_channel_op
+from xenolith.hypervisor.grant_table import grant_table_op
 from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
@@ -18,4 +19,4 @@ def event_channel(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: 
 
 def grant_table(vcpu: Vcpu, cmd: int, argument: int, count: int, _a4: int, _a5: int) -> int:
     """grant_table_op(cmd, args, count)."""
-    return vcpu.domain.grant_table_op(vcpu.paging, cmd, GuestVirt(argument), count)
+    return grant_table_op(vcpu.domain.grants, vcpu.paging, cmd, GuestVirt(argument), count)

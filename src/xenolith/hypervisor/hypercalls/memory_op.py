@@ -109,7 +109,7 @@ def _add(domain: Domain, space: int, index: int, gfn: Gfn) -> None:
                 raise XenError(Errno.EINVAL, f"shared info frame {index}")
             domain.p2m.place(gfn, domain.shared_info_mfn)
         case MapSpace.grant_table:
-            domain.p2m.place(gfn, domain.grant_frame(index))
+            domain.p2m.place(gfn, domain.grants.physmap_frame(index))
         case MapSpace.gmfn:
             domain.p2m.move(Gfn(index), gfn)
         case _:
@@ -192,12 +192,12 @@ def _maximum_gpfn(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
 
 
 def _maximum_ram_page(vcpu: Vcpu, _argument: GuestVirt, _start: int) -> int:
-    return vcpu.domain.memory.frames - 1
+    return vcpu.domain.memory.machine.frames - 1
 
 
 def _machphys_mapping(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
     """Where a PV guest would find the table; a translated one only asks."""
-    frames = vcpu.domain.memory.frames
+    frames = vcpu.domain.memory.machine.frames
     answer = XenMachphysMapping(_MACHPHYS_START, _MACHPHYS_END, frames - 1)
     write_struct(vcpu.paging, XEN_MACHPHYS_MAPPING, argument, answer)
     return 0
