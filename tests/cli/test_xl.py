@@ -364,3 +364,16 @@ def test_a_reader_that_goes_away_is_no_traceback(daemon: ScriptedDaemon) -> None
     command = f"{sys.executable} -m xenolith.cli.xl list | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_output_that_cannot_be_written_is_one_sentence(daemon: ScriptedDaemon) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "xenolith.cli.xl", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: the output cannot be written: No space left on device\n"

@@ -171,6 +171,7 @@ def test_unknown_keys_suggest_the_nearest() -> None:
         ("vif='x'", "key 'vif': expected a list, not a single value"),
         ("vif=[['x']]", "key 'vif': expected a list of strings, not of lists"),
         ("vif=['x']", "key 'vif': 'x' is not of the form keyword=value, in 'x'"),
+        ("kernel=['/k']", "key 'kernel': expected a single value, not a list"),
         ("kernel='/nowhere'", "key 'kernel': there is no file '/nowhere'"),
     ],
 )

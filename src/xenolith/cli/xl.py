@@ -26,15 +26,22 @@ def main(argv: list[str] | None = None) -> int:
     try:
         status = _main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; the interpreter must not meet the same pipe again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED
+    except OSError as error:
+        return _without_output(error)
     except Interrupted as interrupted:
         return interrupted.exit_status
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _without_output(error: OSError) -> int:
+    """End after standard output could not be written; whoever closed a pipe knows already."""
+    if not isinstance(error, BrokenPipeError):
+        print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    # The interpreter must not meet the same failure again when it flushes at its exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return FAILED
 
 
 def _main(arguments: list[str]) -> int:

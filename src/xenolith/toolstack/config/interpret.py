@@ -162,7 +162,7 @@ def _uuid(reader: Reader) -> str:
 def _kernel(reader: Reader, kind: DomainType) -> str | None:
     kernel = reader.string("kernel")
     instead = reader.given("bootloader") or reader.given("firmware") or kind is DomainType.HVM
-    if kernel is None and not instead:
+    if kernel is None and not instead and not reader.is_list("kernel"):
         reader.error("kernel", f"missing: a domain of type {kind} needs a kernel")
     return kernel
 
