@@ -19,12 +19,21 @@ _DIRECTORIES = (
 _MODPROBE = "sbin/modprobe"
 """Where the kernel itself looks for a program to load a module that it misses."""
 
-_MODULES = (
+_MODULES_OF_EVERY_KERNEL = (
     *("xen_blkfront", "xen_netfront", "xenfs", "xen_privcmd", "xen_evtchn"),
     *("xen_gntdev", "xen_gntalloc", "ext4"),
 )
 _MODULES_OF_SOME_KERNELS = ("crc32c_generic",)
 """ext4 asks for it by a crypto alias, which is no dependency; Linux 6.14 no longer has it."""
+
+GUEST_MODULES = (*_MODULES_OF_EVERY_KERNEL, *_MODULES_OF_SOME_KERNELS)
+"""The modules that a guest needs; what these need in turn comes with them."""
+
+
+def guest_modules(modules: ModuleTree) -> list[KernelModule]:
+    """The modules of the ramdisk, in an order in which they can be loaded."""
+    optional = [name for name in _MODULES_OF_SOME_KERNELS if modules.has(name)]
+    return modules.closure([*_MODULES_OF_EVERY_KERNEL, *optional])
 
 
 def build_initramfs(busybox: Path, init: Path, modules: ModuleTree, stream: BinaryIO) -> None:
@@ -33,7 +42,6 @@ def build_initramfs(busybox: Path, init: Path, modules: ModuleTree, stream: Bina
     ``busybox`` is a statically linked busybox, ``init`` the directory that holds inittab
     and the scripts init, poweroff and reboot, which the kernel calls.
     """
-    names = [*_MODULES, *(name for name in _MODULES_OF_SOME_KERNELS if modules.has(name))]
     with CpioWriter(stream) as archive:
         for directory in _DIRECTORIES:
             archive.directory(directory)
@@ -46,7 +54,7 @@ def build_initramfs(busybox: Path, init: Path, modules: ModuleTree, stream: Bina
         archive.file("etc/inittab", (init / "inittab").read_bytes())
         for name in ("poweroff", "reboot"):
             archive.file(f"sbin/{name}", (init / name).read_bytes(), 0o755)
-        _add_modules(archive, modules.release, modules.closure(names))
+        _add_modules(archive, modules.release, guest_modules(modules))
 
 
 def _add_modules(archive: CpioWriter, release: str, modules: list[KernelModule]) -> None:

@@ -20,6 +20,7 @@ from xenolith.builder.bzimage import LARGEST_KERNEL
 from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
+from xenolith.builder.symlink import replace_symlink
 
 _ENTRIES_KEPT = 8
 _TEMPORARY_PREFIX = "unpacking-"
@@ -124,10 +125,8 @@ class KernelCache:
 
     def _link(self, identity: str, name: str) -> None:
         """Point the index at an entry; a reader sees the old link or the new one."""
-        temporary = self._index / f"{identity}.{os.getpid()}"
-        with contextlib.suppress(OSError):  # a second look at the kernel finds it by digest
-            temporary.symlink_to(f"../{name}")
-            temporary.replace(self._index / identity)
+        with contextlib.suppress(OSError):  # without a link it is found by its digest
+            replace_symlink(self._index / identity, f"../{name}")
 
     def _prune(self) -> None:
         """Keep the entries that were used last, and no link that points nowhere."""
