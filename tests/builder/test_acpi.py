@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xenolith.abi import acpi_ports
 from xenolith.builder.acpi import aml, tables
 from xenolith.builder.acpi.build import MOST_VCPUS, build_acpi_tables
 from xenolith.machine.address import GuestPhys
@@ -127,13 +128,29 @@ def test_processors_beyond_apic_id_254_have_x2apic_entries() -> None:
     assert [flags for _, flags in found.values()] == [1] * 3 + [2] * 197
 
 
-def test_the_fadt_says_that_there_is_no_fixed_hardware() -> None:
+def register(fadt: bytes, offset: int) -> tuple[int, ...]:
+    """A Generic Address Structure: space, width, bit offset, access size, address."""
+    return struct.unpack_from("<BBBBQ", fadt, offset)
+
+
+def test_the_only_hardware_is_to_power_off_and_to_reset() -> None:
     fadt = tables.fadt(0xFC00_0000)
     (boot_flags,) = struct.unpack_from("<H", fadt, 109)
     (flags,) = struct.unpack_from("<I", fadt, 112)
     assert boot_flags == 1 << 2 | 1 << 5
-    assert flags >> 20 & 1
-    assert fadt[148:244] == bytes(96), "no register block has an address"
+    assert flags >> 20 & 1, "hardware-reduced"
+    assert flags >> 10 & 1, "with a reset register"
+    io_byte = (1, 8, 0, 1)
+    assert register(fadt, 116) == (*io_byte, acpi_ports.RESET_PORT)
+    assert fadt[128] == acpi_ports.RESET_VALUE
+    assert register(fadt, 244) == (*io_byte, acpi_ports.SLEEP_CONTROL_PORT)
+    assert register(fadt, 256) == (*io_byte, acpi_ports.SLEEP_STATUS_PORT)
+    assert fadt[148:244] == bytes(96), "no other register has an address"
+
+
+def test_packages_hold_their_elements() -> None:
+    assert aml.package(aml.integer(5), aml.integer(0)) == b"\x12\x05\x02\x0a\x05\x00"
+    assert aml.package() == b"\x12\x02\x00"
 
 
 @pytest.mark.parametrize(("vcpus", "max_vcpus"), [(0, 1), (2, 1), (1, MOST_VCPUS + 1)])
@@ -160,8 +177,9 @@ def test_iasl_disassembles_and_recompiles(name: str, tmp_path: Path) -> None:
         )
         assert run.returncode == 0, run.stdout
         assert not re.search(r"(?<!\b0 )(Error|Warning|Invalid|Incorrect)", run.stdout), run.stdout
-    source = path.with_suffix(".dsl").read_text()
+    source = re.sub(r"//.*|\s+", " ", path.with_suffix(".dsl").read_text())
     if name == "dsdt":
         assert source.count('"ACPI0007"') == 130
         assert source.count("Name (_STA, 0x0F)") == 100
         assert "Name (_UID, 0x81)" in source
+        assert re.search(r"Name \(\\_S5, Package \(0x02\) +{ 0x05, Zero }\)", source)
