@@ -24,9 +24,10 @@ class ByteRing:
         self._cons = page[cons : cons + 4].cast("I")
         self._prod = page[prod : prod + 4].cast("I")
 
-    def read(self) -> bytes:
-        """Consume all there is; RingError if the indices are nonsense."""
+    def read(self, limit: int) -> bytes:
+        """Consume at most ``limit`` bytes; RingError if the indices are nonsense."""
         cons, used = self._indices()
+        used = min(used, limit)
         if not used:
             return b""
         start = cons % self._size

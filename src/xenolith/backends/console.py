@@ -13,10 +13,14 @@ _INPUT_BYTES, _OUTPUT_BYTES = 1024, 2048
 
 
 class ConsoleBackend:
-    """Hands the guest's output to ``output`` at once, and input to the guest as it makes room."""
+    """Hands the guest's output to ``output`` at once; calls ``on_room`` when it may take input again."""
 
     def __init__(
-        self, page: memoryview, events: EventChannelTable, output: Callable[[bytes], None]
+        self,
+        page: memoryview,
+        events: EventChannelTable,
+        output: Callable[[bytes], None],
+        on_room: Callable[[], None],
     ) -> None:
         self._in = ByteRing(
             page, _OFFSETS["in_"], _INPUT_BYTES, _OFFSETS["in_cons"], _OFFSETS["in_prod"]
@@ -25,7 +29,7 @@ class ConsoleBackend:
             page, _OFFSETS["out"], _OUTPUT_BYTES, _OFFSETS["out_cons"], _OFFSETS["out_prod"]
         )
         self._output = output
-        self._on_room: Callable[[], None] | None = None
+        self._on_room = on_room
         self._port: BackendPort = events.connect_backend(self._notified)
 
     @property
@@ -44,13 +48,9 @@ class ConsoleBackend:
             self._port.notify()
         return count
 
-    def on_room(self, callback: Callable[[], None]) -> None:
-        """Call back whenever the guest may have read input."""
-        self._on_room = callback
-
     def _notified(self) -> None:
         try:
-            data = self._out.read()
+            data = self._out.read(_OUTPUT_BYTES)
         except RingError:
             self._out.reset()
             data = b""
@@ -58,5 +58,4 @@ class ConsoleBackend:
             self._output(data)
             # The guest may be waiting for room.
             self._port.notify()
-        if self._on_room is not None:
-            self._on_room()
+        self._on_room()

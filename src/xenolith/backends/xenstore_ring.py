@@ -1,6 +1,6 @@
 """The ring by which a domain talks to xenstore (docs/misc/xenstore-ring.txt, public/io/xs_wire.h).
 
-It carries a stream of messages; whoever serves the stream knows what they mean.
+It carries two streams of bytes; whoever serves them knows what they mean.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ _RING_BYTES = 1024
 
 
 class XenstoreRing:
-    """Hands requests to ``requests`` at once, and responses to the guest as it makes room."""
+    """Calls ``activity`` whenever the guest has written a request or made room for a response.
+
+    As with xenstored, a guest that breaks its ring's indices has no xenstore from then on.
+    """
 
     def __init__(
-        self, page: memoryview, events: EventChannelTable, requests: Callable[[bytes], None]
+        self, page: memoryview, events: EventChannelTable, activity: Callable[[], None]
     ) -> None:
         self._req = ByteRing(
             page, _OFFSETS["req"], _RING_BYTES, _OFFSETS["req_cons"], _OFFSETS["req_prod"]
@@ -27,48 +30,36 @@ class XenstoreRing:
         self._rsp = ByteRing(
             page, _OFFSETS["rsp"], _RING_BYTES, _OFFSETS["rsp_cons"], _OFFSETS["rsp_prod"]
         )
-        self._requests = requests
-        self._pending = bytearray()
-        self._failed = False
-        self._port: BackendPort = events.connect_backend(self._notified)
+        self._broken = False
+        self._port: BackendPort = events.connect_backend(activity)
 
     @property
     def port(self) -> int:
         """The guest's event channel."""
         return self._port.port
 
-    def respond(self, data: bytes) -> None:
-        """Queue bytes for the guest."""
-        self._pending += data
-        self._flush()
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that wait for room in the ring: stop serving a guest that reads none."""
-        return len(self._pending)
-
-    def _notified(self) -> None:
-        if self._failed:
-            return
+    def read(self, limit: int) -> bytes:
+        """Take at most ``limit`` bytes that the guest wrote; b"" where there are none."""
+        if self._broken:
+            return b""
         try:
-            data = self._req.read()
+            data = self._req.read(limit)
         except RingError:
-            # As xenstored does: a guest that breaks its ring has no xenstore any more.
-            self._failed = True
-            return
+            self._broken = True
+            return b""
         if data:
-            self._requests(data)
             self._port.notify()
-        self._flush()
+        return data
 
-    def _flush(self) -> None:
-        if not self._pending or self._failed:
-            return
+    def write(self, data: bytes) -> int:
+        """Give the guest as much of ``data`` as it has room for; the number of bytes."""
+        if self._broken:
+            return 0
         try:
-            count = self._rsp.write(bytes(self._pending[:_RING_BYTES]))
+            count = self._rsp.write(data)
         except RingError:
-            self._failed = True
-            return
+            self._broken = True
+            return 0
         if count:
-            del self._pending[:count]
             self._port.notify()
+        return count

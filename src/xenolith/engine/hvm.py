@@ -166,10 +166,15 @@ class Registers(Protocol):
 class HvmVcpu(Protocol):
     """A vCPU's share of the engine."""
 
-    registers: Registers
+    @property
+    def registers(self) -> Registers:
+        """The live registers; this vCPU's while it is the one that runs or ran last."""
 
     def reset(self, state: CpuState) -> None:
         """Start over with these registers at the next run."""
+
+    def run(self) -> None:
+        """Run the guest until the engine's ``stop`` or ``kick``; EngineError if it cannot go on."""
 
     def repeat_hypercall(self) -> None:
         """From its handler: make the guest execute the hypercall instruction again."""
@@ -196,14 +201,11 @@ class HvmEngine(Protocol):
     def map_mmio(self, address: GuestPhys, handler: MmioHandler) -> None:
         """Put a page of device registers at a guest-physical address."""
 
-    def run(self, vcpu: HvmVcpu) -> None:
-        """Run the guest until :meth:`stop` or :meth:`kick`."""
-
     def stop(self) -> None:
-        """From an exit handler: make :meth:`run` return after this exit."""
+        """From an exit handler: make :meth:`HvmVcpu.run` return after this exit."""
 
     def kick(self) -> None:
-        """From any thread: make :meth:`run` return soon. Harmless when nothing runs."""
+        """From any thread: make :meth:`HvmVcpu.run` return soon. Harmless when nothing runs."""
 
     def intercept_pause(self) -> None:
         """Ask for PAUSE exits from now on."""

@@ -43,7 +43,6 @@ class DomainParameters:
     domid: int
     ram: tuple[tuple[Gfn, int], ...]
     """Where its RAM lies: (first guest frame, number of frames), by ascending address."""
-    vcpus: int
     max_vcpus: int
     handle: bytes = bytes(16)
     """Its UUID."""
@@ -117,7 +116,11 @@ class Domain:
         self.vcpus: list[Vcpu] = []
         self.lapics: list[LocalApic] = []
         self.event_channels = EventChannelTable(
-            self.domid, self.vcpus, shared_info, self.memory.guest_frame, parameters.max_event_channels
+            self.domid,
+            self.vcpus,
+            shared_info,
+            self.memory.guest_frame,
+            parameters.max_event_channels,
         )
         self.grants = GrantTable(self.domid, self.memory, parameters.max_grant_frames)
         if parameters.max_vcpus > 1:

@@ -20,9 +20,11 @@ class DomainMemory:
     ) -> None:
         self.machine = machine
         self._engine = engine
-        self.p2m = P2m(machine, engine, _extents(ram))
-        self.max_pages = sum(count for _, count in ram)
-        self._free = [Mfn(mfn) for mfn in range(machine.frames - 1, self.max_pages - 1, -1)]
+        self.ram = _extents(ram)
+        """Where RAM lies in the guest's physical memory and in the memory file."""
+        self.p2m = P2m(machine, engine, self.ram)
+        ram_frames = sum(extent.count for extent in self.ram)
+        self._free = [Mfn(mfn) for mfn in range(machine.frames - 1, ram_frames - 1, -1)]
 
     def allocate_frame(self) -> Mfn:
         """A zeroed machine frame that is not the guest's RAM; XenError(ENOMEM)."""

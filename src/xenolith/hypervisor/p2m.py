@@ -6,6 +6,7 @@ byte a page here, and that only once it is touched: a domain may be larger than 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +55,8 @@ class P2m:
         self._placed: dict[int, Gfn] = {}
         self.populated = self._ram_frames
         """Frames of RAM that the domain holds now."""
+        self.on_populated: Callable[[int], None] = lambda _frames: None
+        """Told the number whenever it has changed."""
         for extent in ram:
             mapper.map(extent.gfn, extent.mfn, extent.count)
 
@@ -120,6 +123,7 @@ class P2m:
         if mfn < self._ram_frames:
             self._free[mfn] = 1
             self.populated -= 1
+            self.on_populated(self.populated)
             self._memory.discard(mfn)
         return True
 
@@ -132,6 +136,7 @@ class P2m:
         if mfn is None:
             return False
         self.populated += 1
+        self.on_populated(self.populated)
         self._set(gfn, mfn)
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from xenolith.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate, VcpuRunstateInfo
 
 
@@ -10,6 +12,8 @@ class RunstateAccount:
 
     def __init__(self, now: int) -> None:
         self.state = Runstate.offline
+        self.observer: Callable[[Runstate, int], None] | None = None
+        """Told each new state, and how long the vCPU has run by then."""
         self._entry_time = now
         self._times = [0, 0, 0, 0]
         self._area: list[memoryview] = []
@@ -20,6 +24,8 @@ class RunstateAccount:
         self._entry_time = now
         self.state = state
         self.publish()
+        if self.observer is not None:
+            self.observer(state, self._times[Runstate.running])
 
     def account_stolen(self, nanoseconds: int) -> None:
         """Turn time counted as running into time runnable: the host ran something else."""

@@ -149,7 +149,7 @@ class Scheduler:
         cpu_before = time.thread_time_ns()
         try:
             if not (self._attention or self._stopped):
-                self._engine.run(vcpu.engine_vcpu)
+                vcpu.engine_vcpu.run()
         finally:
             self.current = None
         after = self._clock.now()

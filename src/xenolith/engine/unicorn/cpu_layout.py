@@ -8,6 +8,7 @@ library. Names are those of QEMU's target/i386/cpu.h.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -112,9 +113,29 @@ class _Probe:
             raise _refused(f"{what} is not where it can be found")
         return offset
 
-    def find_msr(self, env: int, msr: int, value: int, what: str) -> int:
-        write_msr(self.library, self.handle, msr, value)
-        return self.find(env, ENV_BYTES, value.to_bytes(8, "little"), what)
+    def find_msr(self, env: int, msr: int, values: tuple[int, int], what: str) -> int:
+        """The only offset in env that follows an MSR through two values."""
+        offsets: set[int] | None = None
+        for value in values:
+            write_msr(self.library, self.handle, msr, value)
+            image = ctypes.string_at(env, ENV_BYTES)
+            holding = set(_find_all(image, value.to_bytes(8, "little")))
+            offsets = holding if offsets is None else offsets & holding
+        if offsets is None or len(offsets) != 1:
+            raise _refused(f"{what} is not where it can be found")
+        return offsets.pop()
+
+
+def _sentinels(page: int) -> tuple[int, int]:
+    """Two canonical addresses that nothing else holds."""
+    return page << 12, (page << 12) + 0xABC
+
+
+def _find_all(image: bytes, value: bytes) -> Iterator[int]:
+    at = image.find(value)
+    while at >= 0:
+        yield at
+        at = image.find(value, at + 1)
 
 
 def _refused(why: str) -> EngineError:
@@ -170,14 +191,14 @@ def find_layout(library: Library) -> CpuLayout:
         env = probe.cpu + env_offset
         probe.write(_REG_CR3, (0x5EED_1000).to_bytes(8, "little"))
         cr3 = probe.find(env, ENV_BYTES, (0x5EED_1000).to_bytes(8, "little"), "CR3")
-        fs_base = probe.find_msr(env, _MSR_FS_BASE, 0x5EED_2000_0000, "the segment file")
-        star = probe.find_msr(env, _MSR_STAR, 0x5EED_3000_0000_0000, "STAR")
-        lstar = probe.find_msr(env, _MSR_LSTAR, 0x5EED_4000_0000, "LSTAR")
-        cstar = probe.find_msr(env, _MSR_CSTAR, 0x5EED_5000_0000, "CSTAR")
-        fmask = probe.find_msr(env, _MSR_FMASK, 0x5EED_6000, "FMASK")
+        fs_base = probe.find_msr(env, _MSR_FS_BASE, _sentinels(0x5EED20000), "the segment file")
+        star = probe.find_msr(env, _MSR_STAR, _sentinels(0x5EED300000000), "STAR")
+        lstar = probe.find_msr(env, _MSR_LSTAR, _sentinels(0x5EED40000), "LSTAR")
+        cstar = probe.find_msr(env, _MSR_CSTAR, _sentinels(0x5EED50000), "CSTAR")
+        fmask = probe.find_msr(env, _MSR_FMASK, _sentinels(0x5EED6), "FMASK")
         # EFER filters what is written: SCE, LME, LMA and NXE are kept as they are.
         probe.write(_REG_CR3, bytes(8))
-        efer = probe.find_msr(env, _MSR_EFER, 0xD01, "EFER")
+        efer = probe.find_msr(env, _MSR_EFER, (0x501, 0xD01), "EFER")
         layout = CpuLayout(
             env=env_offset,
             interrupt_request=_displacement(

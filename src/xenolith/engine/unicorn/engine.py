@@ -117,7 +117,7 @@ class UnicornEngine:
         self._nested.map(address & -PAGE_SIZE, self._void, PAGE_SIZE)
 
     def run(self, vcpu: UnicornVcpu) -> None:
-        """See HvmEngine."""
+        """Run one of the engine's own vCPUs."""
         self._load(vcpu)
         vcpu.offer()
         library = self._library

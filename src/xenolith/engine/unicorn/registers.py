@@ -47,6 +47,7 @@ class UnicornRegisters:
         self._hflags = state[layout.hflags : layout.hflags + 4].cast("I")
         self._control = state[layout.control : layout.control + 9 * 8].cast("Q")
         self._efer = state[layout.efer : layout.efer + 8].cast("Q")
+        self._error_code = state[layout.exception_is_int - 4 : layout.exception_is_int].cast("I")
 
     @property
     def cr0(self) -> int:
@@ -88,6 +89,11 @@ class UnicornRegisters:
     def long_mode(self) -> bool:
         """Whether a 64-bit code segment is running."""
         return bool(self._hflags[0] & _HFLAGS_CS64)
+
+    @property
+    def exit_info(self) -> int:
+        """EXITINFO1 of a #VMEXIT that is handled in place: it would only later go to the VMCB."""
+        return self._error_code[0]
 
     def skip(self, length: int) -> None:
         """Step over an instruction of ``length`` bytes; it ends an STI or MOV SS shadow."""

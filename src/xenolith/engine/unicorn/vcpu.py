@@ -61,6 +61,10 @@ class UnicornVcpu:
         self._offered = -1
         self._nmi = False
 
+    def run(self) -> None:
+        """See HvmVcpu."""
+        self._engine.run(self)
+
     def repeat_hypercall(self) -> None:
         """See HvmVcpu."""
         self.registers.rip -= _VMMCALL_BYTES
@@ -122,7 +126,7 @@ class UnicornVcpu:
         if registers.cpl:
             raise GuestException(Vector.GP)
         msr = registers.rcx & _LOW32
-        if self.vmcb.read64(Offset.EXIT_INFO_1):
+        if registers.exit_info:
             self._handler.write_msr(msr, registers.rax & _LOW32 | (registers.rdx & _LOW32) << 32)
         else:
             value = self._handler.read_msr(msr)
@@ -138,7 +142,7 @@ class UnicornVcpu:
         self._handler.pause()
 
     def _nested_fault(self) -> None:
-        if self.vmcb.read64(Offset.EXIT_INFO_1) & _FAULT_PRESENT:
+        if self.registers.exit_info & _FAULT_PRESENT:
             raise GuestException(Vector.GP)
         self._engine.map_void(self.vmcb.read64(Offset.EXIT_INFO_2))
         event = self.vmcb.read32(Offset.EVENT_INJ)

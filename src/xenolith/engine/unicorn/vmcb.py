@@ -34,7 +34,6 @@ class Offset(IntEnum):
     GUEST_ASID = 0x58
     INT_CTL = 0x60
     INT_VECTOR = 0x64
-    EXIT_INFO_1 = 0x78
     EXIT_INFO_2 = 0x80
     NESTED_CTL = 0x90
     EVENT_INJ = 0xA8

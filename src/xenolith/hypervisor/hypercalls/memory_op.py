@@ -96,8 +96,13 @@ def _populate_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
 
 
 def _decrease_reservation(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
-    """Give frames back to the host."""
-    remove = vcpu.domain.p2m.remove
+    """Give frames back to the host; one that is granted and in use stays."""
+    domain = vcpu.domain
+
+    def remove(gfn: Gfn) -> bool:
+        mfn = domain.p2m.lookup(gfn)
+        return mfn is not None and not domain.grants.is_pinned(mfn) and domain.p2m.remove(gfn)
+
     return _change_reservation(vcpu, MemoryOp.decrease_reservation, argument, start, remove)
 
 
