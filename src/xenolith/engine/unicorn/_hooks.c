@@ -162,3 +162,16 @@ void xenolith_on_port_write(void *uc, uint32_t port, int size, uint32_t value,
     check_port(context, port, size);
     context->on_port_write(port, size, value);
 }
+
+/*
+ * UC_HOOK_MEM_FETCH_UNMAPPED for kernel addresses, which physical addresses never are: it is never called. Where
+ * such a hook exists the library does not search its whole TLB for the page of every block that it translates. The
+ * search is for pages that are written and executed through one address but with different rights; kernels that
+ * do so flush the TLB in between.
+ */
+int xenolith_on_kernel_fetch_unmapped(void *uc, int type, uint64_t address, int size, int64_t value,
+                                      void *context)
+{
+    (void)uc, (void)type, (void)address, (void)size, (void)value, (void)context;
+    return 0;
+}

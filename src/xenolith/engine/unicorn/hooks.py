@@ -11,6 +11,7 @@ from xenolith.engine.unicorn.library import (
     HOOK_INSN,
     HOOK_INSN_INVALID,
     HOOK_INTR,
+    HOOK_MEM_FETCH_UNMAPPED,
     INS_IN,
     INS_OUT,
     INS_SYSCALL,
@@ -23,6 +24,8 @@ from xenolith.engine.unicorn.library import (
 
 RESUME = 0
 RAISE = 1
+
+_KERNEL_ADDRESSES = (0xFFFF_8000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF)
 
 
 class HookSink(Protocol):
@@ -104,13 +107,23 @@ def install_hooks(
     )
     hooks = load_hooks()
 
+    def address_of(name: str) -> int:
+        return ctypes.cast(getattr(hooks, name), c_void_p).value or 0
+
     def hook(kind: int, name: str, *instruction: int) -> None:
-        address = ctypes.cast(getattr(hooks, name), c_void_p).value or 0
-        library.add_hook(handle, kind, address, ctypes.addressof(context), *instruction)
+        library.add_hook(
+            handle, kind, address_of(name), *instruction, context=ctypes.addressof(context)
+        )
 
     hook(HOOK_INTR, "xenolith_on_interrupt")
     hook(HOOK_INSN_INVALID, "xenolith_on_invalid_instruction")
     hook(HOOK_INSN, "xenolith_on_syscall", INS_SYSCALL)
     hook(HOOK_INSN, "xenolith_on_port_read", INS_IN)
     hook(HOOK_INSN, "xenolith_on_port_write", INS_OUT)
+    library.add_hook(
+        handle,
+        HOOK_MEM_FETCH_UNMAPPED,
+        address_of("xenolith_on_kernel_fetch_unmapped"),
+        addresses=_KERNEL_ADDRESSES,
+    )
     return context

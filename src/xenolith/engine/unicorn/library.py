@@ -24,6 +24,10 @@ PROT_ALL = 7
 HOOK_INTR = 1 << 0
 HOOK_INSN = 1 << 1
 HOOK_INSN_INVALID = 1 << 14
+HOOK_MEM_FETCH_UNMAPPED = 1 << 6
+EVERYWHERE = (1, 0)
+"""The range of a hook that has none."""
+
 INS_IN, INS_OUT, INS_SYSCALL = 218, 500, 699
 
 CTL_USE_EXITS = 4 | 1 << 26 | 1 << 30
@@ -117,8 +121,9 @@ class Library:
         handle: c_void_p,
         kind: int,
         callback: int,
-        context: int = 0,
         *instruction: int,
+        context: int = 0,
+        addresses: tuple[int, int] = EVERYWHERE,
     ) -> None:
         """Have the function at ``callback`` called for every event of a kind; the caller keeps it alive."""
         hook = c_void_p()
@@ -129,8 +134,8 @@ class Library:
                 c_int(kind),
                 c_void_p(callback),
                 c_void_p(context),
-                c_uint64(1),
-                c_uint64(0),
+                c_uint64(addresses[0]),
+                c_uint64(addresses[1]),
                 *map(c_int, instruction),
             ),
             "add a hook",
