@@ -36,6 +36,10 @@ _LEGACY_VCPUS = 32
 """XEN_LEGACY_MAX_VCPUS: how many vcpu_info the shared info page holds."""
 
 
+EngineFactory = Callable[[int], tuple[MachineMemory, HvmEngine]]
+"""Makes the memory of a domain, of so many frames, and the engine over it."""
+
+
 @dataclass(frozen=True)
 class DomainParameters:
     """What a domain is created with."""
@@ -84,15 +88,14 @@ class Domain:
     def __init__(
         self,
         parameters: DomainParameters,
-        new_engine: Callable[[MachineMemory], HvmEngine],
+        new_engine: EngineFactory,
         events: DomainEvents,
     ) -> None:
         self.domid = parameters.domid
         self.handle = parameters.handle
         self._events = events
         ram_frames = sum(count for _, count in parameters.ram)
-        machine = MachineMemory(ram_frames + XEN_FRAMES)
-        self.engine = new_engine(machine)
+        machine, self.engine = new_engine(ram_frames + XEN_FRAMES)
         self.memory = DomainMemory(machine, self.engine, parameters.ram)
         self.p2m = self.memory.p2m
         self.max_pages = ram_frames

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_void_p
 
-from xenolith.engine.hvm import ExitHandler, GuestException, MmioHandler
+from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
 from xenolith.engine.unicorn.cpu_layout import find_layout
 from xenolith.engine.unicorn.hooks import RAISE, RESUME, install_hooks
 from xenolith.engine.unicorn.host_mode import enter_host_mode
@@ -33,17 +33,17 @@ from xenolith.engine.unicorn.vmcb import (
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
-PRIVATE_BASE = (1 << 40) - (1 << 30)
+_MMIO_BASE = (1 << 40) - (1 << 30)
 """The last GiB of the 40-bit addresses that the emulated CPU has; a domain's memory ends below."""
-
-_PRIVATE_BYTES = 64 << 20
-_MMIO_BASE = PRIVATE_BASE + (512 << 20)
 
 _CODE_BUFFER_BYTES = 64 << 20
 
 
 class UnicornEngine:
-    """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
+    """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread.
+
+    The memory has to have PRIVATE_FRAMES for the engine.
+    """
 
     def __init__(self, memory: MachineMemory) -> None:
         self._library = lib = Library()
@@ -53,11 +53,16 @@ class UnicornEngine:
         lib.check(
             lib.uc_ctl(self._handle, CTL_TCG_BUFFER_SIZE, _CODE_BUFFER_BYTES), "size its buffer"
         )
-        # The memory file is mapped first: code translated from it is then known by its file offset.
-        self._map_host(0, memory.size, memory.address)
-        private = PrivateMemory(PRIVATE_BASE, _PRIVATE_BYTES)
+        if memory.mapped_size > _MMIO_BASE:
+            raise EngineError("a domain of the unicorn engine has less than 1 TiB of memory")
+        # The map lives as long as this engine, which close() ends before it goes. It is the first region: code
+        # translated from it is known by its offset.
+        lib.check(
+            lib.mem_map_ptr(self._handle, 0, memory.mapped_size, PROT_ALL, memory.address),
+            "map memory",
+        )
+        private = PrivateMemory(memory)
         self._private = private
-        self._map_host(private.base, private.size, private.host_address)
         # Verified offset: requests to stop are then honoured between translation blocks only.
         ctypes.c_uint8.from_address((self._handle.value or 0) + layout.no_exit_request).value = 1
 
@@ -221,13 +226,6 @@ class UnicornEngine:
         context = self.new_context()
         self._library.context_save(self._handle, context)
         return context
-
-    def _map_host(self, base: int, size: int, host_address: int) -> None:
-        # Both maps live as long as this engine, which close() ends before they go.
-        self._library.check(
-            self._library.mem_map_ptr(self._handle, base, size, PROT_ALL, host_address),
-            "map memory",
-        )
 
     def _new_mmio_page(self, handler: MmioHandler) -> int:
         """A page of the emulated machine whose loads and stores call the handler."""

@@ -28,9 +28,9 @@ def enter_host_mode(library: Library, handle: c_void_p, private: PrivateMemory) 
     code[: len(_ENTRY_STUB)] = _ENTRY_STUB
     root, level4 = private.allocate()
     table, level3 = private.allocate()
-    # An identity map of the GiB that holds the private memory is all that the stub needs.
-    level4.cast("Q")[private.base >> 39 & 511] = table | _TABLE
-    level3.cast("Q")[private.base >> 30 & 511] = private.base | _LARGE_PAGE
+    # An identity map of the GiB that holds the stub is all that it needs.
+    level4.cast("Q")[stub >> 39 & 511] = table | _TABLE
+    level3.cast("Q")[stub >> 30 & 511] = stub & -(1 << 30) | _LARGE_PAGE
 
     write_msr(library, handle, _MSR_EFER, _EFER_SVME_LMA_LME_SCE)
     write_msr(library, handle, _MSR_VM_HSAVE_PA, host_save)
