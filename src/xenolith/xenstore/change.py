@@ -41,6 +41,9 @@ class ChangeKind(IntEnum):
 NODE_CHANGES = frozenset((ChangeKind.WRITE, ChangeKind.REMOVE, ChangeKind.SET_PERMISSIONS))
 """The changes of the tree; the others are not part of transactions."""
 
+WATCH_CHANGES = frozenset((ChangeKind.WATCH, ChangeKind.UNWATCH, ChangeKind.RESET_WATCHES))
+"""The changes of a domain's watches."""
+
 ALL_DOMAINS = -1
 NO_DEPTH = -1
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from xenolith.abi.errno import Errno
 from xenolith.xenstore import path as paths
 from xenolith.xenstore import permissions as perms
-from xenolith.xenstore.change import NO_DEPTH, NODE_CHANGES, Change, ChangeKind
+from xenolith.xenstore.change import NO_DEPTH, NODE_CHANGES, WATCH_CHANGES, Change, ChangeKind
 from xenolith.xenstore.domains import DomainTable
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.journal import Journal
@@ -85,15 +85,15 @@ class Database:
     def watch(self, session: Session, shown: str, token: bytes, depth: int | None) -> Watch:
         """Set a watch on a path as the client writes it; EINVAL, EEXIST, E2BIG.
 
-        The caller triggers it. A domain may ask again for one that a restart restored: it cannot
-        know that its request had been served.
+        The caller triggers it. A client that has lost a connection may ask again: it cannot know
+        that its request had been served.
         """
         path = paths.resolve(shown.encode(), session.domain.home)
         watch = session.watches.get((path, token))
         if watch is not None:
-            if not watch.restored:
+            if not watch.unconfirmed:
                 raise XenstoreError(Errno.EEXIST, f"{shown} is watched with this token")
-            watch.restored = False
+            watch.unconfirmed = False
             return watch
         if not session.domain.limits.allow(Quota.WATCHES, len(session.watches) + 1):
             raise XenstoreError(Errno.E2BIG, "too many watches")
@@ -182,27 +182,31 @@ class Database:
 
     def _apply(self, change: Change) -> Sequence[Event]:
         """Make a change, from a commit or from the journal."""
-        kind, path, token, domid, number = change
-        if kind in NODE_CHANGES:
+        if change.kind in NODE_CHANGES:
             return self._tree.apply(change)
-        if kind == ChangeKind.RESERVE_TRANSACTIONS:
-            self.transactions.restart_at(number)
-            return ()
-        session = self.domains.get(domid).session
-        if kind == ChangeKind.WATCH:
-            depth = None if number == NO_DEPTH else number
-            absolute = paths.resolve(path.encode(), session.domain.home)
-            self._add_watch(session, Watch(session, absolute, path, token, depth))
-        elif kind == ChangeKind.UNWATCH:
-            absolute = paths.resolve(path.encode(), session.domain.home)
-            self._watches.discard(session.watches.pop((absolute, token)))
-        elif kind == ChangeKind.RESET_WATCHES:
-            self._clear(session)
+        if change.kind == ChangeKind.RESERVE_TRANSACTIONS:
+            self.transactions.restart_at(change.number)
+        elif change.kind in WATCH_CHANGES:
+            self._apply_to_watches(change)
         else:
-            if kind == ChangeKind.RELEASE:
-                self._clear(session)
+            if change.kind == ChangeKind.RELEASE:
+                self._clear(self.domains.get(change.domid).session)
             self.domains.apply(change)
         return ()
+
+    def _apply_to_watches(self, change: Change) -> None:
+        """Make a change of a domain's watches that the journal has kept."""
+        kind, shown, token, domid, number = change
+        session = self.domains.get(domid).session
+        if kind == ChangeKind.RESET_WATCHES:
+            self._clear(session)
+            return
+        path = paths.resolve(shown.encode(), session.domain.home)
+        if kind == ChangeKind.WATCH:
+            depth = None if number == NO_DEPTH else number
+            self._add_watch(session, Watch(session, path, shown, token, depth))
+        else:
+            self._watches.discard(session.watches.pop((path, token)))
 
     def _add_watch(self, session: Session, watch: Watch) -> None:
         session.watches[watch.path, watch.token] = watch
@@ -217,8 +221,7 @@ class Database:
     def _recover(self, changes: Sequence[Change]) -> None:
         """Have the watches that came back hear of what a restart may have kept from them."""
         for domain in self.domains.guests():
-            for watch in domain.session.watches.values():
-                watch.restored = True
+            domain.session.detach()
         for change in changes[-_REFIRED:]:
             if change.kind in NODE_CHANGES:
                 self._watches.fire(Event(change.path, False, ()), self._tree)

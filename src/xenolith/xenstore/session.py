@@ -90,6 +90,8 @@ class Session:
 
     def detach(self) -> None:
         """Keep events until the next :meth:`attach`."""
+        for watch in self.watches.values():
+            watch.unconfirmed = True
         self._deliver = self._keep
         self._close = _nothing
 

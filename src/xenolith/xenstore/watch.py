@@ -31,7 +31,7 @@ class Watcher(Protocol):
 class Watch:
     """One watch."""
 
-    __slots__ = ("depth", "path", "restored", "shown", "token", "watcher")
+    __slots__ = ("depth", "path", "shown", "token", "unconfirmed", "watcher")
 
     def __init__(
         self, watcher: Watcher, path: str, shown: str, token: bytes, depth: int | None
@@ -42,8 +42,8 @@ class Watch:
         self.shown = shown
         self.token = token
         self.depth = depth
-        self.restored = False
-        """It came back from the journal, and its watcher may not know that it was ever set."""
+        self.unconfirmed = False
+        """Its watcher may not know that it is set: a connection was lost since."""
 
     def fire(self, path: str) -> None:
         """Tell the watcher of an event at ``path``, which the watch covers."""

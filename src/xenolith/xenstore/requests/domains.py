@@ -96,16 +96,12 @@ def _get_quota(caller: Caller, message: Message) -> bytes:
     parameters = strings(message.payload)
     if message.payload in _NOTHING:
         return " ".join(Quota).encode() + b"\0"
-    if len(parameters) > 2:
-        raise XenstoreError(Errno.EINVAL, "too many parameters")
     domid, quota = _quota_of(parameters)
     return b"%d\0" % caller.database.domains.limits(domid)[quota]
 
 
 def _set_quota(caller: Caller, message: Message) -> bytes:
     *parameters, value = strings(message.payload) or [b""]
-    if not 1 <= len(parameters) <= 2:
-        raise XenstoreError(Errno.EINVAL, "too few or too many parameters")
     domid, quota = _quota_of(parameters)
     if domid == 0:
         raise XenstoreError(Errno.EINVAL, "domain 0 has no limits")
@@ -115,7 +111,9 @@ def _set_quota(caller: Caller, message: Message) -> bytes:
 
 
 def _quota_of(parameters: list[bytes]) -> tuple[int, Quota]:
-    """The domain (ALL_DOMAINS if none is named) and the quota that parameters name."""
+    """The domain (ALL_DOMAINS if none is named) and the quota that parameters name; EINVAL."""
+    if not 1 <= len(parameters) <= 2:
+        raise XenstoreError(Errno.EINVAL, "neither quota nor domain and quota")
     *domid, name = parameters
     return (domain_id(domid[0]) if domid else ALL_DOMAINS), quota_named(name)
 
