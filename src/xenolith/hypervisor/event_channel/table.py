@@ -20,6 +20,7 @@ from xenolith.hypervisor.event_channel.delivery import (
     mark_upcall_pending,
 )
 from xenolith.hypervisor.event_channel.fifo import Fifo, MapFrame
+from xenolith.hypervisor.event_channel.observer import EventObserver
 from xenolith.hypervisor.event_channel.ports import Ports
 from xenolith.hypervisor.event_channel.two_level import TwoLevel
 from xenolith.machine.address import Gfn
@@ -46,6 +47,7 @@ class EventChannelTable:
         max_port: int = 1023,
     ) -> None:
         self.domid = domid
+        self.observer: EventObserver | None = None
         self._vcpus = vcpus
         self._shared_info = shared_info
         self._map_frame = map_frame
@@ -71,7 +73,7 @@ class EventChannelTable:
             end.remote_port = other.port
             end.local_end = other
         # Whoever notified the remote port before it was bound was not heard.
-        self._delivery.set_pending(local)
+        self._raise(local)
         return local.port
 
     def bind_virq(self, virq: int, vcpu_id: int) -> int:
@@ -125,8 +127,10 @@ class EventChannelTable:
         channel = self._ports[port]
         end = channel.local_end
         if end is not None:
-            self._delivery.set_pending(end)
+            self._raise(end)
         elif channel.notify is not None:
+            if self.observer is not None:
+                self.observer.sent(channel)
             channel.notify()
         elif channel.state is not ChannelState.UNBOUND:
             raise XenError(Errno.EINVAL, f"port {port} cannot be sent on")
@@ -183,7 +187,7 @@ class EventChannelTable:
         """Make a VIRQ pending; nothing happens while the guest has it bound to no port."""
         channel = self._virqs.get((virq, vcpu_id))
         if channel is not None:
-            self._delivery.set_pending(channel)
+            self._raise(channel)
 
     def connect_backend(self, notify: Notify) -> BackendPort:
         """Allocate a guest port whose other end is a backend in this process; XenError(ENOSPC).
@@ -251,6 +255,8 @@ class EventChannelTable:
         channel.notify = None
 
     def _raise(self, channel: Channel) -> None:
+        if self.observer is not None:
+            self.observer.raised(channel, self._delivery)
         self._delivery.set_pending(channel)
 
     def _check_vcpu(self, vcpu_id: int) -> None:
