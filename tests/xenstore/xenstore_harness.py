@@ -1,8 +1,11 @@
-"""Clients of a store without sockets, and a store that runs deferred calls when told."""
+"""Clients of a store without sockets, a store that runs deferred calls when told, and a server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xenolith.abi.errno import Errno
@@ -13,6 +16,7 @@ from xenolith.xenstore.journal import Journal
 from xenolith.xenstore.protocol import Message, MessageParser, encode, strings
 from xenolith.xenstore.session import Session
 from xenolith.xenstore.store import Store
+from xenolith.xenstore.tools.client import Client
 
 Reply = bytes | Errno
 
@@ -150,3 +154,69 @@ class FakeClient:
 def text(*parts: str) -> bytes:
     """Strings as a payload has them."""
     return b"".join(part.encode() + b"\0" for part in parts)
+
+
+SERVER = """
+import socket
+import sys
+from xenolith.machine.event_loop import EventLoop
+from xenolith.xenstore.server import Server
+from xenolith.xenstore.store import Store
+
+loop = EventLoop()
+store = Store.open(sys.argv[1] + "/journal", loop.post)
+server = Server(loop, store)
+server.listen(sys.argv[1] + "/socket")
+for domid, fd in zip(sys.argv[2::2], sys.argv[3::2]):
+    store.introduce_domain(int(domid))
+    server.attach_domain(int(domid), socket.socket(fileno=int(fd)))
+print("ready", flush=True)
+loop.run()
+"""
+
+
+class ServerProcess:
+    """xenstored in a process of its own; the store's journal and socket are in ``directory``.
+
+    ``guests`` are domids to introduce and attach; their ends are in :attr:`guests`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        guests: Sequence[int] = (),
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self.socket = str(directory / "socket")
+        self.guests: dict[int, Client] = {}
+        arguments, sockets = [str(directory)], []
+        for domid in guests:
+            ours, theirs = socket.socketpair()
+            self.guests[domid] = Client(ours)
+            sockets.append(theirs)
+            arguments += [str(domid), str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[sock.fileno() for sock in sockets],
+            preexec_fn=prepare,  # noqa: PLW1509
+        )
+        for sock in sockets:
+            sock.close()
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """As the kernel does it: no last word."""
+        self._process.kill()
+        self._process.communicate()
+        for guest in self.guests.values():
+            guest.close()
+
+    def connect(self) -> Client:
+        return Client.connect(self.socket)

@@ -95,8 +95,10 @@ def ls(call: Call) -> None:
     column = 0 if flat else min(_PERMISSIONS_COLUMN, width)
     for top in call.arguments or ["/"]:
         for path, depth in _descend(call, top):
-            label = path if flat else " " * depth + path.rpartition("/")[2]
-            call.output.write(_ls_line(call, path, label.encode(), width, column))
+            name = path if flat else path.rpartition("/")[2]
+            indent = 0 if flat else depth
+            label = b" " * indent + _cut(name.encode(), width - _VALUE_FRAME - indent)
+            call.output.write(_ls_line(call, path, label, width, column))
 
 
 def chmod(call: Call) -> None:
@@ -172,8 +174,7 @@ def _descend(call: Call, top: str) -> Iterator[tuple[str, int]]:
 
 
 def _ls_line(call: Call, path: str, label: bytes, width: int, column: int) -> bytes:
-    """A node's line; label and value are cut to fit into ``width`` columns."""
-    label = _cut(label, width - _VALUE_FRAME)
+    """A node's line; the value is cut to fit into ``width`` columns."""
     permissions = _permissions(call.client, path) if "p" in call.options else b""
     try:
         value = call.client.read(path)
@@ -190,6 +191,7 @@ def _ls_line(call: Call, path: str, label: bytes, width: int, column: int) -> by
 
 
 def _cut(text: bytes, length: int) -> bytes:
+    """The first ``length`` bytes, or all if not even the frame fits, as printf cuts."""
     return text[:length] if length >= 0 else text
 
 
