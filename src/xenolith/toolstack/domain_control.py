@@ -91,8 +91,9 @@ class _RateLimit:
         return True
 
 
-def _ready(_process: DomainProcess, request: Request) -> None:
-    request.reply()
+def _ready(process: DomainProcess, request: Request) -> None:
+    """Answered when the machine is built, because nothing is served before."""
+    request.reply(process.channels)
 
 
 def _pause(process: DomainProcess, request: Request) -> None:

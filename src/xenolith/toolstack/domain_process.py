@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from xenolith.abi.sched import ShutdownReason
+from xenolith.builder.bzimage import unpack_kernel
 from xenolith.builder.image_file import ImageFile
 from xenolith.machine import jail
 from xenolith.machine.event_loop import EventLoop
@@ -39,7 +40,7 @@ class Handover(NamedTuple):
     config: Body
     fds: dict[str, int]
     """``control`` (listening), ``status``, ``console``, ``log``, ``xenstore``, perhaps ``kernel``
-    and ``ramdisk``."""
+    and ``ramdisk``. Where there is a ``packed-kernel`` too, ``kernel`` is where to unpack it."""
 
 
 def main(handover: Handover, build: MachineFactory) -> None:
@@ -62,6 +63,7 @@ class DomainProcess:
         self.console = ConsoleClients(self.loop, self._log, self._type)
         self._tracers = TraceClients()
         self.control = DomainControl(self, socket.socket(fileno=handover.fds["control"]))
+        self.channels: dict[str, tuple[int, int]] = {}
         self.relay: XenstoreRelay | None = None
         self._machine: Machine | None = None
         self._hypervisor_ended = False
@@ -82,6 +84,7 @@ class DomainProcess:
             self.control.failure = str(error) or type(error).__name__
             return
         self._machine = machine
+        self.channels = machine.channels
         self.relay = XenstoreRelay(self.loop, machine.xenstore, machine.post)
         self.relay.connect(socket.socket(fileno=self._handover.fds["xenstore"]))
         threading.excepthook = self._hypervisor_failed
@@ -150,6 +153,9 @@ class DomainProcess:
     def _assignment(self) -> Assignment:
         domid, plain, fds = self._handover
         config = DomainConfig.from_dict(plain)
+        if "packed-kernel" in fds:
+            unpack_kernel(ImageFile(fds["packed-kernel"], config.kernel or ""), fds["kernel"])
+            os.close(fds["packed-kernel"])
         return Assignment(
             domid,
             config,

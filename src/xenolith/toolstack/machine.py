@@ -62,6 +62,8 @@ class Machine(Protocol):
     """
 
     xenstore: ByteRing
+    channels: dict[str, tuple[int, int]]
+    """The event channel and the frame of the rings ``store`` and ``console``, for xenstore."""
 
     def start(self) -> None:
         """Start the hypervisor thread. The vCPUs stand still until the first ``unpause``."""

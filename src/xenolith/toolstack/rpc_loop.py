@@ -35,6 +35,11 @@ class Request:
         self._number = message.body.get("id")
         self._connection = connection
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether the peer has gone and no answer will reach it."""
+        return self._connection.closed
+
     def reply(self, result: Any = None, fds: Sequence[int] = ()) -> None:
         """Answer with a result; ``fds`` are closed once they are sent."""
         if isinstance(self._number, int):

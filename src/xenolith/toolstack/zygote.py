@@ -113,11 +113,12 @@ def _leave_zygote(handover: Handover) -> None:
 
 
 def _close_all_but(fds: Iterable[int]) -> None:
-    first = 0
-    for fd in sorted(fds):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    kept = sorted(fds)
+    limit = os.sysconf("SC_OPEN_MAX")
+    for fd, following in zip([-1, *kept], [*kept, limit], strict=True):
+        # CPython 3.11 takes the empty range from 0 to 0 for all there are.
+        if fd + 1 < following:
+            os.closerange(fd + 1, following)
 
 
 def _set_process_name(name: str) -> None:

@@ -1,0 +1,179 @@
+"""How a domain comes into being: files, xenstore nodes, a process, and then its first instruction.
+
+The daemon hands everything over as open descriptors and looks into none of it: the domain's
+process, jailed, unpacks and loads the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from xenolith.builder.bzimage import is_bzimage
+from xenolith.builder.errors import BuildError
+from xenolith.builder.image_file import ImageFile
+from xenolith.builder.kernel_cache import Slot
+from xenolith.toolstack import paths, rpc, rpc_loop, status_page
+from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.daemon import domain_files, ending, lifecycle, xenstore_layout
+from xenolith.toolstack.daemon.domain import Domain
+from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.xenstore.errors import XenstoreError
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.daemon.server import Daemon
+
+Created = Callable[[int | DaemonError], None]
+"""Takes the domid of a domain that runs (or stands paused), or why there is none."""
+
+
+def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bool) -> int:
+    """Start to make a domain and return its domid; DaemonError when that fails at once."""
+    daemon.table.check_name(config.name)
+    daemon.table.check_uuid(config.uuid)
+    try:
+        domain = Domain(daemon.table.new_domid(), config, time.time())
+    except OSError as error:
+        raise DaemonError(f"The run directory cannot be written: {error.strerror}") from None
+    daemon.table.add(domain)
+    creation = _Creation(daemon, domain, created, paused=paused)
+    try:
+        creation.start()
+    except (OSError, BuildError, XenstoreError) as error:
+        creation.undo()
+        raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
+    return domain.domid
+
+
+class _Creation:
+    """One domain in the making, step by step as its process answers."""
+
+    def __init__(self, daemon: Daemon, domain: Domain, created: Created, *, paused: bool) -> None:
+        self._daemon = daemon
+        self._domain = domain
+        self._created = created
+        self._paused = paused
+        self._slot: Slot | None = None
+        self._fds: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Open what the domain needs and ask for its process."""
+        domain, daemon = self._domain, self._daemon
+        domain.save()
+        self._open_files()
+        log = paths.console_log(domain.name)
+        xenstore_layout.create(daemon.store, domain.domid, domain.config, log)
+        daemon.store.introduce_domain(domain.domid)
+        self._fds["xenstore"] = daemon.attach_xenstore(domain)
+        fds, self._fds = self._fds, {}
+        daemon.zygote.spawn(domain.domid, domain.config.to_dict(), fds, self._spawned)
+
+    def undo(self) -> None:
+        """Leave nothing behind; the domain has no process yet."""
+        rpc.close_all(list(self._fds.values()))
+        self._discard_slot()
+        ending.release(self._daemon, self._domain)
+
+    def _open_files(self) -> None:
+        domain, fds = self._domain, self._fds
+        fds["control"] = rpc_loop.listen(domain_files.control_socket(domain.domid)).detach()
+        domain.status_fd = status_page.create(domain_files.status_file(domain.domid))
+        fds["status"] = os.dup(domain.status_fd)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        fds["console"] = os.open(paths.console_log(domain.name), flags, 0o600)
+        fds["log"] = os.dup(domain.open_log())
+        if domain.config.kernel is not None:
+            self._open_kernel(domain.config.kernel)
+        if domain.config.ramdisk is not None:
+            fds["ramdisk"] = _open_regular(domain.config.ramdisk)
+
+    def _open_kernel(self, path: str) -> None:
+        """Hand over the kernel, or a packed kernel and the place to unpack it to."""
+        fd = self._fds["kernel"] = _open_regular(path)
+        image = ImageFile(fd, path)
+        if not is_bzimage(image):
+            return
+        unpacked = self._daemon.kernels.lookup(image)
+        if unpacked is not None:
+            os.close(fd)
+            self._fds["kernel"] = unpacked
+            return
+        self._slot = self._daemon.kernels.open_slot(image)
+        self._fds["packed-kernel"] = fd
+        self._fds["kernel"] = os.dup(self._slot.fd)
+
+    def _spawned(self, result: tuple[int, int] | DaemonError) -> None:
+        domain = self._domain
+        if isinstance(result, DaemonError):
+            self._fail(str(result))
+            return
+        domain.take_process(*result)
+        if domain.released:
+            domain.kill()
+            domain.close()
+            self._fail("it was destroyed meanwhile")
+            return
+        self._daemon.watch_process(domain)
+        try:
+            domain.save()
+            connection = self._daemon.connect(domain)
+        except OSError as error:
+            self._fail(f"its process cannot be reached: {error}")
+            return
+        connection.call("ready", {}, self._built)
+
+    def _built(self, result: Any, _fds: list[int]) -> None:
+        if isinstance(result, Exception):
+            self._fail(str(result))
+            return
+        if self._slot is not None:
+            self._daemon.kernels.commit(self._slot)
+            self._slot = None
+        domain = self._domain
+        xenstore_layout.publish_channels(self._daemon.store, domain.domid, result)
+        if self._paused or domain.connection is None:
+            self._started(None, [])
+        else:
+            domain.connection.call("unpause", {}, self._started)
+
+    def _started(self, result: Any, _fds: list[int]) -> None:
+        if isinstance(result, Exception):
+            self._fail(str(result))
+            return
+        domain = self._domain
+        domain.building = False
+        try:
+            domain.save()
+        except OSError as error:
+            self._fail(str(error))
+            return
+        domain.log(f"Domain {domain.name} runs as domain {domain.domid}")
+        self._created(domain.domid)
+        lifecycle.handle_shutdown(self._daemon, domain)
+
+    def _fail(self, why: str) -> None:
+        """End what there is of the domain, then report the failure."""
+        domain = self._domain
+        domain.log(f"Domain {domain.domid} could not be created: {why}")
+        self._discard_slot()
+        error = DaemonError(f"Domain {domain.name} cannot be created: {why}")
+        domain.when_gone(lambda: self._created(error))
+        ending.destroy(self._daemon, domain)
+
+    def _discard_slot(self) -> None:
+        if self._slot is not None:
+            self._daemon.kernels.discard(self._slot)
+            self._slot = None
+
+
+def _open_regular(path: str) -> int:
+    """Open a file for reading that is nothing but a file; OSError, BuildError."""
+    # Without O_NONBLOCK, a FIFO would hold up the daemon until somebody wrote to it.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise BuildError(f"{path} is not a regular file")
+    return fd

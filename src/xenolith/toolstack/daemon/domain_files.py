@@ -1,0 +1,106 @@
+"""What the run directory holds for a domain: control socket, status page, and a record of it.
+
+These files are how a new daemon finds the domains of a dead one. The record is JSON, replaced
+whole whenever it changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from xenolith.toolstack import paths
+
+_RECORD = ".json"
+_LAST_DOMID = "last-domid"
+
+
+class DomainRecord(NamedTuple):
+    """What outlives the daemon about a domain."""
+
+    domid: int
+    config: dict[str, Any]
+    created: float
+    """Seconds since the epoch."""
+    pid: int | None
+    """None until the domain's process has started."""
+    process_started: int | None
+    """When it started, in clock ticks since the host did: tells it from a later process."""
+    building: bool
+    """Whether its creation is still under way."""
+    preserved: bool
+    """Whether its end has been dealt with, and it is kept for somebody to look at."""
+
+
+def control_socket(domid: int) -> str:
+    """The socket on which the domain's process listens for daemons."""
+    return f"{paths.domains_dir()}/{domid}.socket"
+
+
+def status_file(domid: int) -> str:
+    """The domain's status page."""
+    return f"{paths.domains_dir()}/{domid}.status"
+
+
+def save(record: DomainRecord) -> None:
+    """Store a record in place of the domain's last one; OSError."""
+    _replace(f"{paths.domains_dir()}/{record.domid}{_RECORD}", json.dumps(record._asdict()))
+
+
+def load_all() -> Iterator[DomainRecord]:
+    """The records of all domains, by domid; those that cannot be read are removed."""
+    domids = [
+        int(name.removesuffix(_RECORD))
+        for name in os.listdir(paths.domains_dir())
+        if name.endswith(_RECORD)
+    ]
+    for domid in sorted(domids):
+        try:
+            with open(f"{paths.domains_dir()}/{domid}{_RECORD}", encoding="utf-8") as file:
+                yield DomainRecord(**json.load(file))
+        except (OSError, ValueError, TypeError):
+            remove(domid)
+
+
+def remove(domid: int) -> None:
+    """Remove all files of a domain that is gone."""
+    for path in (
+        control_socket(domid),
+        status_file(domid),
+        f"{paths.domains_dir()}/{domid}{_RECORD}",
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def last_domid() -> int:
+    """The domid that was given out last, by any daemon since the host started; 0 if none was."""
+    try:
+        with open(f"{paths.domains_dir()}/{_LAST_DOMID}", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def save_last_domid(domid: int) -> None:
+    """Remember which domid was given out last; OSError."""
+    _replace(f"{paths.domains_dir()}/{_LAST_DOMID}", str(domid))
+
+
+def process_started(pid: int) -> int | None:
+    """When a process started, in clock ticks since the host did; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            # The name in parentheses may hold anything (proc(5)); the 22nd field is wanted.
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _replace(path: str, text: str) -> None:
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.new", path)

@@ -1,0 +1,84 @@
+"""How a new daemon finds the domains of a dead one: by their records and control sockets."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.daemon import domain_files, ending, lifecycle
+from xenolith.toolstack.daemon.domain import Domain
+from xenolith.toolstack.daemon.domain_files import DomainRecord
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.daemon.server import Daemon
+
+_log = logging.getLogger(__name__)
+
+
+def recover(daemon: Daemon) -> None:
+    """Take over every domain of an earlier daemon, the ended ones too."""
+    for record in domain_files.load_all():
+        try:
+            config = DomainConfig.from_dict(record.config)
+        except ValueError as error:
+            _log.error("the record of domain %d is damaged: %s", record.domid, error)
+            domain_files.remove(record.domid)
+            continue
+        domain = Domain(record.domid, config, record.created)
+        domain.preserved = record.preserved
+        domain.building = record.building
+        daemon.table.add(domain)
+        _take_over(daemon, domain, record)
+    known = {domain.domid for domain in daemon.table}
+    for domid in daemon.store.introduced_domains():
+        if domid not in known:
+            ending.forget_in_xenstore(daemon.store, domid)
+
+
+def _take_over(daemon: Daemon, domain: Domain, record: DomainRecord) -> None:
+    try:
+        domain.status_fd = os.open(
+            domain_files.status_file(domain.domid), os.O_RDONLY | os.O_CLOEXEC
+        )
+        connection = daemon.connect(domain)
+    except OSError:
+        # Nobody listens: the process has ended, or it never started.
+        _bury(daemon, domain)
+        return
+    pidfd = _find_process(record)
+    if pidfd is not None and record.pid is not None:
+        domain.take_process(record.pid, pidfd)
+        daemon.watch_process(domain)
+    if pidfd is None or domain.building:
+        # Nobody was told of a domain whose creation the old daemon did not finish.
+        connection.call("stop", {}, lambda _result, _fds: ending.release(daemon, domain))
+        return
+    store = daemon.attach_xenstore(domain)
+    connection.call("xenstore", {}, lambda _result, _fds: None, [store])
+    domain.log(f"A new daemon has taken over domain {domain.domid}")
+
+
+def _bury(daemon: Daemon, domain: Domain) -> None:
+    """Deal with the end that a domain has come to while there was no daemon."""
+    domain.process_ended = True
+    if domain.building:
+        ending.release(daemon, domain)
+        return
+    domain.crashed = True
+    daemon.loop.post(lambda: lifecycle.handle_shutdown(daemon, domain))
+
+
+def _find_process(record: DomainRecord) -> int | None:
+    """A pidfd of the recorded process; None if it has ended."""
+    if record.pid is None:
+        return None
+    try:
+        pidfd = os.pidfd_open(record.pid)
+    except OSError:
+        return None
+    if domain_files.process_started(record.pid) == record.process_started:
+        return pidfd
+    os.close(pidfd)
+    return None

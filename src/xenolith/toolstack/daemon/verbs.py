@@ -1,0 +1,275 @@
+"""What the daemon does for its clients: one function for each method of client.Toolstack."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xenolith.toolstack import rpc
+from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.daemon import creation, ending, host_info, lifecycle, xenstore_layout
+from xenolith.toolstack.daemon.domain import Domain
+from xenolith.toolstack.daemon.domain_table import DOM0_NAME
+from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.rpc_loop import Request
+from xenolith.xenstore.errors import XenstoreError
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.daemon.server import Daemon
+
+
+def serve(daemon: Daemon, request: Request) -> None:
+    """Answer one request of a client, now or later."""
+    rpc.close_all(request.fds)
+    verb = _VERBS.get(request.method)
+    if verb is None:
+        request.fail(f"The daemon knows no {request.method}", rpc.METHOD_NOT_FOUND)
+        return
+    try:
+        verb(daemon, request)
+    except DaemonError as error:
+        request.fail(str(error))
+    except (OSError, XenstoreError) as error:
+        request.fail(f"{request.method} failed: {error}")
+    except (KeyError, TypeError, ValueError) as error:
+        request.fail(f"{request.method}: bad parameter {error}", rpc.INVALID_PARAMS)
+
+
+def _domain(daemon: Daemon, request: Request) -> Domain:
+    return daemon.table.by_domid(_number(request, "domid"))
+
+
+def _live_domain(daemon: Daemon, request: Request) -> Domain:
+    """The domain that a request is about; DaemonError unless its guest still runs."""
+    domain = _domain(daemon, request)
+    if domain.shutdown_reason is not None:
+        raise DaemonError(f"Domain {domain.domid} has shut down")
+    return domain
+
+
+def _number(request: Request, name: str) -> int:
+    value = request.params[name]
+    if type(value) is not int:
+        raise ValueError(name)
+    return value
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.params[name]
+    if not isinstance(value, str):
+        raise ValueError(name)
+    return value
+
+
+def _create(daemon: Daemon, request: Request) -> None:
+    def created(result: int | DaemonError) -> None:
+        if isinstance(result, DaemonError):
+            request.fail(str(result))
+        else:
+            request.reply({"domid": result})
+
+    config = DomainConfig.from_dict(request.params["config"])
+    creation.create(daemon, config, created, paused=request.params["paused"] is True)
+
+
+def _list(daemon: Daemon, request: Request) -> None:
+    request.reply([host_info.domain_0(), *(domain.info() for domain in daemon.table)])
+
+
+def _config(daemon: Daemon, request: Request) -> None:
+    request.reply(_domain(daemon, request).config.to_dict())
+
+
+def _resolve(daemon: Daemon, request: Request) -> None:
+    wanted = _text(request, "domain")
+    # What consists of digits is a domid even where a domain has such a name, as in libxl.
+    if wanted == DOM0_NAME or (wanted.isascii() and wanted.isdigit() and int(wanted) == 0):
+        request.reply(0)
+    elif wanted.isascii() and wanted.isdigit():
+        request.reply(daemon.table.by_domid(int(wanted)).domid)
+    elif (domain := daemon.table.by_name(wanted)) is not None:
+        request.reply(domain.domid)
+    else:
+        raise DaemonError(f"There is no domain {wanted}")
+
+
+def _info(_daemon: Daemon, request: Request) -> None:
+    request.reply(host_info.info())
+
+
+def _vcpus(daemon: Daemon, request: Request) -> None:
+    if _number(request, "domid") == 0:
+        request.reply(host_info.domain_0_vcpus())
+    else:
+        request.reply(_domain(daemon, request).vcpu_infos())
+
+
+def _destroy(daemon: Daemon, request: Request) -> None:
+    domain = _domain(daemon, request)
+    domain.restart = None
+    domain.when_gone(request.reply)
+    ending.destroy(daemon, domain)
+
+
+def _shutdown(daemon: Daemon, request: Request) -> None:
+    domain = _live_domain(daemon, request)
+    xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
+    request.reply()
+
+
+def _reboot(daemon: Daemon, request: Request) -> None:
+    domain = _live_domain(daemon, request)
+    xenstore_layout.request_shutdown(daemon.store, domain.domid, "reboot")
+    request.reply()
+
+
+def _sysrq(daemon: Daemon, request: Request) -> None:
+    domain, letter = _live_domain(daemon, request), _text(request, "letter")
+    if len(letter) != 1 or not letter.isascii() or not letter.isprintable():
+        raise DaemonError(f"{letter!r} is not a SysRq key")
+    xenstore_layout.press_sysrq(daemon.store, domain.domid, letter)
+    request.reply()
+
+
+def _pause(daemon: Daemon, request: Request) -> None:
+    _forward(_domain(daemon, request), request, "pause", {})
+
+
+def _unpause(daemon: Daemon, request: Request) -> None:
+    _forward(_domain(daemon, request), request, "unpause", {})
+
+
+def _trigger(daemon: Daemon, request: Request) -> None:
+    params = {"name": _text(request, "name"), "vcpu": _number(request, "vcpu")}
+    _forward(_live_domain(daemon, request), request, "trigger", params)
+
+
+def _rename(daemon: Daemon, request: Request) -> None:
+    domain, name = _domain(daemon, request), _text(request, "name")
+    if name != domain.name:
+        daemon.table.check_name(name)
+        domain.rename(name)
+        xenstore_layout.rename(daemon.store, domain.domid, domain.config)
+    request.reply()
+
+
+def _set_memory_target(daemon: Daemon, request: Request) -> None:
+    domain, kib = _live_domain(daemon, request), _number(request, "kib")
+    limit = domain.status.max_memory_kib
+    if not 0 < kib <= limit:
+        raise DaemonError(f"Domain {domain.domid} may have {limit >> 10} MiB at most")
+    xenstore_layout.set_memory_target(daemon.store, domain.domid, kib)
+    request.reply()
+
+
+def _set_max_memory(daemon: Daemon, request: Request) -> None:
+    domain, kib = _live_domain(daemon, request), _number(request, "kib")
+    if kib <= 0:
+        raise DaemonError("A domain needs memory")
+
+    def limited() -> None:
+        xenstore_layout.set_max_memory(daemon.store, domain.domid, kib)
+        request.reply()
+
+    _forward(domain, request, "set_max_memory", {"kib": kib}, then=limited)
+
+
+def _console(daemon: Daemon, request: Request) -> None:
+    _hand_out_socket(_domain(daemon, request), request, "console")
+
+
+def _strace(daemon: Daemon, request: Request) -> None:
+    _hand_out_socket(_domain(daemon, request), request, "trace")
+
+
+def _dump_core(daemon: Daemon, request: Request) -> None:
+    domain, path = _domain(daemon, request), _text(request, "path")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    _forward(domain, request, "dump_core", {}, [fd])
+
+
+def _dmesg(daemon: Daemon, request: Request) -> None:
+    request.reply(daemon.hypervisor_log.read())
+
+
+def _clear_dmesg(daemon: Daemon, request: Request) -> None:
+    text = daemon.hypervisor_log.read()
+    daemon.hypervisor_log.clear()
+    request.reply(text)
+
+
+def _wait(daemon: Daemon, request: Request) -> None:
+    domid = _number(request, "domid")
+    end = daemon.table.end_of(domid)
+    if end is not None:
+        request.reply(end)
+        return
+    domain = daemon.table.by_domid(domid)
+    domain.add_waiter(request)
+    if domain.preserved:
+        lifecycle.report_preserved(domain, None)
+
+
+def _hand_out_socket(domain: Domain, request: Request, method: str) -> None:
+    """Have the domain's process serve one end of a socket, and give the client the other."""
+    ours, theirs = socket.socketpair()
+    fd = ours.detach()
+
+    def served() -> None:
+        request.reply(None, [fd])
+
+    _forward(domain, request, method, {}, [theirs.detach()], served, [fd])
+
+
+def _forward(
+    domain: Domain,
+    request: Request,
+    method: str,
+    params: rpc.Body,
+    fds: Sequence[int] = (),
+    then: Callable[[], None] | None = None,
+    on_failure_close: Sequence[int] = (),
+) -> None:
+    """Have the domain's process do something; then call ``then``, or just confirm it."""
+
+    def answered(result: Any, _fds: list[int]) -> None:
+        if not isinstance(result, Exception):
+            (then or request.reply)()
+            return
+        rpc.close_all(on_failure_close)
+        gone = isinstance(result, rpc.ProtocolError)
+        request.fail(f"Domain {domain.domid} has ended" if gone else str(result))
+
+    if domain.connection is None or domain.process_ended:
+        rpc.close_all([*fds, *on_failure_close])
+        why = "is still being built" if domain.building else "has lost its process"
+        raise DaemonError(f"Domain {domain.domid} {why}")
+    domain.connection.call(method, params, answered, fds)
+
+
+_VERBS: dict[str, Callable[[Daemon, Request], None]] = {
+    "create": _create,
+    "list": _list,
+    "config": _config,
+    "resolve": _resolve,
+    "info": _info,
+    "vcpus": _vcpus,
+    "destroy": _destroy,
+    "shutdown": _shutdown,
+    "reboot": _reboot,
+    "sysrq": _sysrq,
+    "pause": _pause,
+    "unpause": _unpause,
+    "trigger": _trigger,
+    "rename": _rename,
+    "set_memory_target": _set_memory_target,
+    "set_max_memory": _set_max_memory,
+    "console": _console,
+    "strace": _strace,
+    "dump_core": _dump_core,
+    "dmesg": _dmesg,
+    "clear_dmesg": _clear_dmesg,
+    "wait": _wait,
+}
