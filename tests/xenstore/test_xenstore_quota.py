@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from xenstore_harness import FakeClient, Harness, text
 
@@ -84,6 +86,33 @@ def test_nodes_that_a_transaction_touches(harness: Harness, guest: FakeClient) -
     assert answers[0] == Errno.ENOENT
     assert answers[-1] == Errno.ENOSPC
     assert guest.commit(transaction) == Errno.ENOMEM
+
+
+def test_changes_of_a_transaction(harness: Harness, guest: FakeClient) -> None:
+    limit(harness, "transaction-nodes", 4)
+    transaction = guest.start()
+    answers = [guest.write("data", "x" * number, transaction) for number in range(6)]
+    assert answers == [OK, OK, OK, OK, Errno.ENOSPC, Errno.ENOSPC]
+    assert guest.commit(transaction) == Errno.ENOMEM
+
+
+def test_a_transaction_beyond_its_quota_takes_no_more_memory(
+    harness: Harness, guest: FakeClient
+) -> None:
+    transaction = guest.start()
+
+    def read_all(numbers: range) -> int:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in numbers:
+            guest.read(f"data/{number}", transaction)
+        after, _ = tracemalloc.get_traced_memory()
+        return after - before
+
+    tracemalloc.start()
+    read_all(range(2000))
+    grown = read_all(range(2000, 6000))
+    tracemalloc.stop()
+    assert grown < 50_000
 
 
 def test_the_size_of_a_node(harness: Harness, guest: FakeClient) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from xenstore_harness import FakeClient, Harness, text
 from xenolith.abi.errno import Errno
 from xenolith.abi.xs_wire import (
     SOCKMSG,
+    XENSTORE_ABS_PATH_MAX,
     XENSTORE_PAYLOAD_MAX,
     LaterMessageType,
     MessageType,
@@ -234,6 +237,27 @@ def test_what_follows_a_breach_is_not_served(dom0: FakeClient) -> None:
     assert [reply.request_id for reply in dom0.send(good + evil + late)] == [1]
     assert dom0.connection.broken
     assert not dom0.connection.hungry
+
+
+def test_nodes_may_nest_as_deep_as_a_path_is_long(tmp_path: Path) -> None:
+    harness = Harness(tmp_path)
+    deep = "/a" * (XENSTORE_ABS_PATH_MAX // 2)
+    dom0 = harness.client()
+    dom0.mkdir("/a")
+    dom0.set_perms("/a", "n5")
+    assert dom0.write(deep, "bottom") == OK
+    transaction = dom0.start()
+    assert dom0.read(deep + "/", transaction) == Errno.EINVAL
+    assert dom0.rm("/a", transaction) == OK
+    assert dom0.commit(transaction) == OK
+    assert dom0.write(deep, "again") == OK
+    dom0.set_perms("/a", "n5")
+    harness.restart()
+    assert harness.store.read(deep) == b"again"
+    harness.client(5)
+    harness.store.release_domain(5)
+    assert not harness.store.exists("/a")
+    harness.database.check()
 
 
 PAYLOADS = st.one_of(

@@ -61,10 +61,14 @@ class Transaction:
             self._limits.check(Quota.NODES, self.owned(self._domid))
 
     def _note(self, *accessed: str) -> None:
-        self._accessed.update(accessed)
-        if not self._limits.allow(Quota.TRANSACTION_NODES, len(self._accessed)):
-            self._over_quota = True
-            raise XenstoreError(Errno.ENOSPC, "too many nodes in a transaction")
+        """Remember what decides whether the transaction conflicts; ENOSPC, then and ever after."""
+        if not self._over_quota:
+            self._accessed.update(accessed)
+            # Changes count too: those of one and the same node take memory like any others.
+            size = max(len(self._accessed), len(self.changes))
+            self._over_quota = not self._limits.allow(Quota.TRANSACTION_NODES, size)
+        if self._over_quota:
+            raise XenstoreError(Errno.ENOSPC, "too many nodes or changes in a transaction")
 
 
 class StaleTransaction(Transaction):
