@@ -40,13 +40,13 @@ class View(Protocol):
 
 def read(view: View, domain: Domain, path: str) -> Node:
     """The node at ``path``, for its value or children; ENOENT, EACCES."""
+    _refuse_special(path)
     return _existing(view, domain, path, perms.READ)
 
 
 def write(view: View, domain: Domain, path: str, value: bytes) -> None:
     """Set the value of a node, created with its parents if need be; EACCES, ENOSPC."""
-    if paths.is_special(path):
-        raise XenstoreError(Errno.EINVAL, "a special path has no value")
+    _refuse_special(path)
     node = _find(view, domain, path, perms.WRITE)
     if not domain.privileged:
         _check_quota(view, domain, path, node, value)
@@ -55,14 +55,16 @@ def write(view: View, domain: Domain, path: str, value: bytes) -> None:
 
 def mkdir(view: View, domain: Domain, path: str) -> None:
     """Create a node unless it exists; EACCES, ENOSPC."""
+    _refuse_special(path)
     if _find(view, domain, path, perms.WRITE) is None:
         write(view, domain, path, b"")
 
 
 def remove(view: View, domain: Domain, path: str) -> None:
     """Remove a node and all below it, if it exists; ENOENT if its parent does not, EACCES."""
-    if path == "/" or paths.is_special(path):
-        raise XenstoreError(Errno.EINVAL, f"{path} cannot be removed")
+    _refuse_special(path)
+    if path == "/":
+        raise XenstoreError(Errno.EINVAL, "the root stays")
     if _find(view, domain, path, perms.WRITE) is not None:
         view.commit(Change(ChangeKind.REMOVE, path))
     elif view.node(paths.parent(path)) is None:
@@ -85,6 +87,11 @@ def set_permissions(view: View, domain: Domain, path: str, permissions: Permissi
     if not domain.privileged and permissions[0].domid != node.permissions[0].domid:
         raise XenstoreError(Errno.EPERM, "only domain 0 gives nodes away")
     view.commit(Change(ChangeKind.SET_PERMISSIONS, path, perms.render(permissions)))
+
+
+def _refuse_special(path: str) -> None:
+    if paths.is_special(path):
+        raise XenstoreError(Errno.EINVAL, f"{path} has permissions and watches only")
 
 
 def _existing(view: View, domain: Domain, path: str, access: int) -> Node:
