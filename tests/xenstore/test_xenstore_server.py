@@ -19,6 +19,7 @@ from xenolith.abi.errno import Errno
 from xenolith.abi.xs_wire import SOCKMSG, MessageType, SockMsg
 from xenolith.machine.event_loop import EventLoop
 from xenolith.xenstore.errors import XenstoreError
+from xenolith.xenstore.journal import Journal
 from xenolith.xenstore.permissions import Permission
 from xenolith.xenstore.protocol import encode
 from xenolith.xenstore.server import Server
@@ -200,6 +201,25 @@ def test_a_domain_that_breaks_the_protocol_loses_its_stream_and_watches(
     theirs.close()
     session = thread.store.database.domains.introduced(5).session
     assert thread.call(lambda: len(session.watches)) == 0
+
+
+def test_a_full_disk_does_not_keep_a_stream_from_closing(
+    thread: ServerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread.call(lambda: thread.store.introduce_domain(5))
+    guest = thread.attach(5)
+    guest.watch("@releaseDomain", "token")
+
+    def refuse(_self: Journal, _changes: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "append", refuse)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        guest.request(MessageType.READ, bytes(5000))
+    guest.close()
+    client = Client.connect(thread.path)
+    assert client.directory("/") == ["tool"]
+    client.close()
 
 
 def test_programs_take_their_watches_and_transactions_along(thread: ServerThread) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xenstore_harness import FakeClient, Harness, text
 
 from xenolith.abi.errno import Errno
-from xenolith.abi.xs_wire import XENSTORE_PAYLOAD_MAX, MessageType
+from xenolith.abi.xs_wire import XENSTORE_PAYLOAD_MAX, LaterMessageType, MessageType
 from xenolith.xenstore.connection import OUTPUT_MAX
 from xenolith.xenstore.permissions import READ, Permission
 
@@ -218,6 +218,9 @@ def test_requests_are_not_served_while_replies_pile_up(harness: Harness) -> None
     assert not guest.connection.hungry
     assert len(guest.pull()) == 20
     assert guest.connection.busy
+    harness.client().ask(LaterMessageType.SET_QUOTA, text("5", "outstanding", "7"))
+    guest.connection.serve(100)
+    assert len(guest.pull()) == 7
 
 
 def test_callbacks_of_the_python_api(harness: Harness) -> None:

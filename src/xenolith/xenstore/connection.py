@@ -47,7 +47,6 @@ class Connection:
         """The client broke the protocol or does not read: to be closed once not :attr:`busy`."""
         self._caller = Caller(database, session)
         self._on_output = on_output
-        self._outstanding = session.domain.limits[Quota.OUTSTANDING] or _OUTSTANDING_MAX
         self._parser = MessageParser()
         self._requests: deque[Message] = deque()
         self._output: deque[bytes] = deque()
@@ -58,7 +57,7 @@ class Connection:
     @property
     def busy(self) -> bool:
         """Whether requests wait that :meth:`serve` would handle."""
-        return bool(self._requests) and len(self._output) < self._outstanding
+        return bool(self._requests) and len(self._output) < self._room()
 
     @property
     def pending(self) -> bool:
@@ -79,7 +78,7 @@ class Connection:
 
     def serve(self, budget: int) -> None:
         """Handle up to ``budget`` requests, fewer if their replies would pile up unread."""
-        requests, output, room = self._requests, self._output, self._outstanding
+        requests, output, room = self._requests, self._output, self._room()
         while budget and requests and len(output) < room:
             self._handle(requests.popleft())
             budget -= 1
@@ -109,6 +108,10 @@ class Connection:
         else:
             self._queue_event(event)
             self._on_output()
+
+    def _room(self) -> int:
+        """How many messages may wait before the client has to take some."""
+        return self._caller.domain.limits[Quota.OUTSTANDING] or _OUTSTANDING_MAX
 
     def _handle(self, message: Message) -> None:
         kind, request_id, transaction_id, _ = message

@@ -6,12 +6,14 @@ replies is not read from either.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 
 from xenolith.machine.event_loop import READ, WRITE, EventLoop
 from xenolith.xenstore.connection import Connection
 from xenolith.xenstore.database import Database
+from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.session import Session
 
 _READ_SIZE = 16384
@@ -52,7 +54,9 @@ class Stream:
         self._sock.close()
         self._session.detach()
         if self._connection.broken or not self._session.durable:
-            self._database.reset(self._session)
+            # If the journal is full, the watches of a domain come back with the next restart.
+            with contextlib.suppress(XenstoreError):
+                self._database.reset(self._session)
         self._on_close()
 
     def _ready(self, events: int) -> None:
