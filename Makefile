@@ -3,12 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast test-slow check bench clean
+.PHONY: run assets test test-fast test-slow check bench clean
 
-$(BIN)/.installed: pyproject.toml
+$(BIN)/.installed: pyproject.toml setup.py src/xenolith/engine/unicorn/_hooks.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+# Debian's own kernel and busybox, fetched with the machine's apt into the user's cache directory.
+assets: $(BIN)/.installed
+	$(BIN)/python -m xenolith.cli.assets cloud --link-into examples/guest
+
+run: assets
+	$(BIN)/python -m xenolith.cli.demo examples/debian.cfg
 
 check: $(BIN)/.installed
 	$(BIN)/ruff check .
@@ -18,11 +25,14 @@ check: $(BIN)/.installed
 test-fast: $(BIN)/.installed
 	$(BIN)/pytest -m 'not guest and not slow'
 
-test: check
+test: check assets
 	$(BIN)/pytest -m 'not slow'
 
-test-slow: $(BIN)/.installed
+test-slow: assets
 	$(BIN)/pytest -m slow
+
+bench: assets
+	$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xenolith.engine.hvm import HvmEngine
-from xenolith.engine.unicorn.engine import UnicornEngine
+from xenolith.engine.unicorn.engine import UnicornEngine, prepare
 from xenolith.engine.unicorn.private_memory import PRIVATE_FRAMES
 from xenolith.machine.memory import MachineMemory
 
@@ -12,3 +12,8 @@ def new_hvm_engine(frames: int) -> tuple[MachineMemory, HvmEngine]:
     """Memory of ``frames`` machine frames for a domain, and an engine for HVM vCPUs over it."""
     memory = MachineMemory(frames, PRIVATE_FRAMES)
     return memory, UnicornEngine(memory)
+
+
+def prepare_engines() -> None:
+    """Load and verify what domain processes, forked from this one, would otherwise load each."""
+    prepare()

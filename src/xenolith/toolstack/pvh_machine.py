@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable
@@ -14,9 +13,7 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.backends.console import ConsoleBackend
 from xenolith.backends.xenstore_ring import XenstoreRing
-from xenolith.builder.bzimage import is_bzimage, unpack_kernel
 from xenolith.builder.errors import BuildError
-from xenolith.builder.image_file import ImageFile
 from xenolith.builder.memory_map import ram_ranges
 from xenolith.builder.pvh import PvhPlatform, load_pvh, pvh_platform
 from xenolith.engine.choice import new_hvm_engine
@@ -26,6 +23,7 @@ from xenolith.hypervisor.trace import HypercallTrace
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
+from xenolith.toolstack.xenstore_relay import ByteRing
 
 _MIB = 1 << 20
 _KIB_PER_PAGE = PAGE_SIZE // 1024
@@ -59,10 +57,13 @@ class PvhMachine:
         self._furnish(platform)
         modules = [assignment.ramdisk] if assignment.ramdisk is not None else []
         command_line = (config.cmdline or "").encode()
-        start = load_pvh(
-            platform, self._domain.memory, _unpacked(assignment.kernel), modules, command_line
-        )
+        start = load_pvh(platform, self._domain.memory, assignment.kernel, modules, command_line)
+        self.xenstore: ByteRing
         self._console, self.xenstore = self._connect_backends(platform)
+        self.channels: dict[str, tuple[int, int]] = {
+            "console": (self._domain.params.get(HvmParam.CONSOLE_EVTCHN), platform.console_gfn),
+            "store": (self._domain.params.get(HvmParam.STORE_EVTCHN), platform.xenstore_gfn),
+        }
         self._domain.scheduler.pause()
         first = CpuState(rip=start.entry, general={"rbx": start.start_info})
         self._domain.vcpus[0].start(first)
@@ -186,12 +187,3 @@ def _observer(events: MachineEvents, vcpu_id: int) -> Callable[[Runstate, int], 
         events.status.set_vcpu(vcpu_id, state, run_time_ns)
 
     return changed
-
-
-def _unpacked(kernel: ImageFile) -> ImageFile:
-    """The kernel as ELF: unpacked into memory if it is a bzImage that the cache did not know."""
-    if not is_bzimage(kernel):
-        return kernel
-    unpacked = os.memfd_create("kernel", os.MFD_CLOEXEC)
-    unpack_kernel(kernel, unpacked)
-    return ImageFile(unpacked, kernel.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_void_p
+from functools import cache
 
 from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
 from xenolith.engine.unicorn.cpu_layout import find_layout
@@ -20,6 +21,7 @@ from xenolith.engine.unicorn.library import (
     Library,
     MmioRead,
     MmioWrite,
+    load_hooks,
 )
 from xenolith.engine.unicorn.nested_paging import NestedPageTable
 from xenolith.engine.unicorn.private_memory import PrivateMemory
@@ -30,6 +32,7 @@ from xenolith.engine.unicorn.vmcb import (
     Vmcb,
     msr_permission_map,
 )
+from xenolith.machine import tsc
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
@@ -39,6 +42,19 @@ _MMIO_BASE = (1 << 40) - (1 << 30)
 _CODE_BUFFER_BYTES = 64 << 20
 
 
+@cache
+def _load() -> Library:
+    return Library()
+
+
+def prepare() -> None:
+    """Load the library, verify its layout, and take a first look at the TSC. Forks keep all of it."""
+    library = _load()
+    find_layout(library)
+    load_hooks()
+    tsc.frequency(library.read_tsc)
+
+
 class UnicornEngine:
     """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread.
 
@@ -46,7 +62,7 @@ class UnicornEngine:
     """
 
     def __init__(self, memory: MachineMemory) -> None:
-        self._library = lib = Library()
+        self._library = lib = _load()
         layout = find_layout(lib)
         self._memory = memory
         self._handle = lib.open()
@@ -151,7 +167,7 @@ class UnicornEngine:
 
     def tsc(self) -> int:
         """See HvmEngine."""
-        value: int = self._library.get_tsc(self._env)
+        value: int = self._library.read_tsc()
         return value
 
     def base_cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ import ctypes
 import importlib.metadata
 import importlib.util
 from ctypes import CFUNCTYPE, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
 from pathlib import Path
 
 from xenolith.engine.hvm import EngineError
@@ -82,7 +83,7 @@ class Library:
         self.reg_write = self._function("uc_reg_write", c_void_p, c_int, c_void_p)
         self.close = self._function("uc_close", c_void_p)
         self.get_cpu = self._function("qemu_get_cpu_x86_64", c_void_p, c_int, result=c_void_p)
-        self.get_tsc = self._function("cpu_get_tsc_x86_64", c_void_p, result=c_uint64)
+        self.read_tsc = self._function("cpu_get_ticks_x86_64", result=c_uint64)
         self.tlb_flush = self._function("tlb_flush_x86_64", c_void_p, result=None)
         self.cpuid = self._function(
             "cpu_x86_cpuid_x86_64", c_void_p, c_uint32, c_uint32, *[c_void_p] * 4, result=None
@@ -147,6 +148,7 @@ class Library:
             raise EngineError(f"unicorn cannot {what}: {self._strerror(error).decode()}")
 
 
+@cache
 def load_hooks() -> ctypes.CDLL:
     """The C hooks beside this module."""
     here = Path(__file__).parent
