@@ -298,6 +298,7 @@ def test_an_idle_daemon_and_idle_domains_use_no_cpu(host: Host) -> None:
         domid = toolstack.create(host.config("web"))
         with toolstack.console(domid) as console:
             read_until(console, b"xenstore: web\n")
+            time.sleep(0.2)
             before = {pid: cpu_time(pid) for pid in host.processes()}
             time.sleep(1)
             assert {pid: cpu_time(pid) for pid in host.processes()} == before

@@ -15,8 +15,8 @@ from xenolith.toolstack.console_log import ConsoleLog
 DRAIN_S = 5.0
 """How long, once the domain has ended, a client may read nothing before it is given up."""
 
-_CHUNK = 1 << 16
-_CHUNKS_IN_TURN = 16
+_CHUNK = 1 << 14
+_CHUNKS_IN_TURN = 64
 _TYPED_CHUNK = 1024
 _SOCKET_BUFFER = 1 << 20
 
@@ -25,6 +25,7 @@ class _Client:
     def __init__(self, sock: socket.socket, log: ConsoleLog) -> None:
         self.socket = sock
         self.cursor = log.open_cursor()
+        self.unsent = b""
         self.watched: int | None = None
         self.behind = False
         self.may_type = True
@@ -45,6 +46,11 @@ class ConsoleClients:
         self._clients: dict[int, _Client] = {}
         self._typing = True
         self._on_drained: Callable[[], None] | None = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether anybody is there. May be asked from any thread."""
+        return bool(self._clients)
 
     def attach(self, sock: socket.socket) -> None:
         """Serve a client from now on; owns the socket."""
@@ -85,11 +91,11 @@ class ConsoleClients:
         client.behind = True
         try:
             for _ in range(_CHUNKS_IN_TURN):
-                data = self._log.read(client.cursor, _CHUNK)
-                if not data:
+                client.unsent = client.unsent or self._log.read(client.cursor, _CHUNK)
+                if not client.unsent:
                     client.behind = False
                     break
-                client.cursor.offset += client.socket.send(data)
+                client.unsent = client.unsent[client.socket.send(client.unsent) :]
         except BlockingIOError:
             pass
         except OSError:
@@ -148,9 +154,10 @@ class ConsoleClients:
 
     def _close_stuck(self) -> None:
         for client in list(self._clients.values()):
-            if client.cursor.offset == client.stuck_at:
+            place = client.cursor.offset - len(client.unsent)
+            if place == client.stuck_at:
                 self._close(client)
-            client.stuck_at = client.cursor.offset
+            client.stuck_at = place
         if self._clients:
             self._loop.call_later(DRAIN_S, self._close_stuck)
 

@@ -7,6 +7,7 @@ is lost, oldest first, and a line in its place says how much. The guest never no
 from __future__ import annotations
 
 import os
+import threading
 
 KEEP = 1 << 20
 """Bytes that wait in memory while the file takes none."""
@@ -28,11 +29,12 @@ class ConsoleLog:
     """The stream that a guest printed: first what is in the file, then what waits in memory.
 
     The stream starts where the file ended when the log was made, so a file serves the lives of
-    a domain one after the other. Used by one thread.
+    a domain one after the other. Any thread may append; the others belong to one thread.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._lock = threading.Lock()
         self._base = os.lseek(fd, 0, os.SEEK_END)
         self._stored = 0
         self._waiting = bytearray()
@@ -41,50 +43,47 @@ class ConsoleLog:
         self._missing = 0
         self._cursors: set[Cursor] = set()
 
-    @property
-    def end(self) -> int:
-        """The offset at which the stream ends now."""
-        return self._stored + len(self._waiting)
-
     def open_cursor(self) -> Cursor:
         """A reader's place, at the start of the stream."""
         cursor = Cursor()
-        self._cursors.add(cursor)
+        with self._lock:
+            self._cursors.add(cursor)
         return cursor
 
     def close_cursor(self, cursor: Cursor) -> None:
         """Forget a reader."""
-        self._cursors.discard(cursor)
+        with self._lock:
+            self._cursors.discard(cursor)
 
     def append(self, data: bytes) -> None:
         """Add what the guest printed; store it if the file takes it."""
-        self._waiting += data
-        try:
-            while self._waiting:
-                self._store_some()
-        except OSError:
-            # Tried again with the next output; the cause (a full disk) is somebody else's to mend.
-            excess = len(self._waiting) - self._data_start - KEEP
-            if excess > 0:
-                self._lose(excess)
-
-    def miss(self, count: int) -> None:
-        """Say in the stream that ``count`` bytes never got here."""
-        self.append(_NOTE.format(count).encode())
+        with self._lock:
+            self._waiting += data
+            try:
+                while self._waiting:
+                    self._store_some()
+            except OSError:
+                # Tried again with the next output; the cause (a full disk) others must mend.
+                excess = len(self._waiting) - self._data_start - KEEP
+                if excess > 0:
+                    self._lose(excess)
 
     def read(self, cursor: Cursor, size: int) -> bytes:
-        """At most ``size`` (> 0) bytes from a reader's place, which stays; b"" at the end.
+        """At most ``size`` (> 0) bytes from a reader's place, which moves on; b"" at the end.
 
         A part of the file that somebody else removed is skipped.
         """
-        if cursor.offset < self._stored:
-            size = min(size, self._stored - cursor.offset)
-            data = os.pread(self._fd, size, self._base + cursor.offset)
-            if data:
-                return data
-            cursor.offset = self._stored
-        start = cursor.offset - self._stored
-        return bytes(self._waiting[start : start + size])
+        with self._lock:
+            data = b""
+            if cursor.offset < self._stored:
+                stored = min(size, self._stored - cursor.offset)
+                data = os.pread(self._fd, stored, self._base + cursor.offset)
+            if not data:
+                cursor.offset = max(cursor.offset, self._stored)
+                start = cursor.offset - self._stored
+                data = bytes(self._waiting[start : start + size])
+            cursor.offset += len(data)
+            return data
 
     @property
     def _data_start(self) -> int:

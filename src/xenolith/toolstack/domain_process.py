@@ -29,9 +29,6 @@ from xenolith.toolstack.status_page import StatusPage
 from xenolith.toolstack.trace_clients import TraceClients
 from xenolith.toolstack.xenstore_relay import XenstoreRelay
 
-_OUTPUT_IN_TRANSIT = 4 << 20
-"""Bytes of console output that may wait for the I/O thread; only a stuck disk makes them wait."""
-
 
 class Handover(NamedTuple):
     """What a domain process gets from the daemon: plain values, and descriptors by role."""
@@ -67,11 +64,8 @@ class DomainProcess:
         self.relay: XenstoreRelay | None = None
         self._machine: Machine | None = None
         self._hypervisor_ended = False
-        # Counters, each written by one thread only: the hypervisor's, the I/O thread's.
-        self._printed = 0
-        self._logged = 0
+        self._showing = False
         # The hypervisor thread's alone.
-        self._missed = 0
         self._untyped = b""
 
     def build(self, build: MachineFactory) -> None:
@@ -123,13 +117,11 @@ class DomainProcess:
         machine.trace(write)
 
     def console_output(self, data: bytes) -> None:
-        """See MachineEvents."""
-        if self._printed - self._logged > _OUTPUT_IN_TRANSIT:
-            self._missed += len(data)
-            return
-        missed, self._missed = self._missed, 0
-        self._printed += len(data)
-        self.loop.post(lambda: self._show(missed, data))
+        """See MachineEvents. The output is in the log when this returns, whatever comes next."""
+        self._log.append(data)
+        if self.console.attached and not self._showing:
+            self._showing = True
+            self.loop.post(self._show)
 
     def console_input_wanted(self) -> None:
         """See MachineEvents."""
@@ -163,11 +155,8 @@ class DomainProcess:
             ImageFile(fds["ramdisk"], config.ramdisk or "") if "ramdisk" in fds else None,
         )
 
-    def _show(self, missed: int, data: bytes) -> None:
-        self._logged += len(data)
-        if missed:
-            self._log.miss(missed)
-        self._log.append(data)
+    def _show(self) -> None:
+        self._showing = False
         self.console.show_new_output()
 
     def _type(self, data: bytes) -> None:

@@ -152,6 +152,7 @@ class _Creation:
             return
         domain.log(f"Domain {domain.name} runs as domain {domain.domid}")
         self._created(domain.domid)
+        domain.report_built()
         lifecycle.handle_shutdown(self._daemon, domain)
 
     def _fail(self, why: str) -> None:

@@ -53,7 +53,8 @@ class Domain:
         """Restarts it later, or kills its process if that does not end by itself."""
         self.waiters: list[Request] = []
         """Requests to be answered with how it ended."""
-        self._mourners: list[Callable[[], None]] = []
+        self._when_built: list[Callable[[], None]] = []
+        self._when_gone: list[Callable[[], None]] = []
         self._process_started: int | None = None
         self._log_fd: int | None = None
 
@@ -142,18 +143,30 @@ class Domain:
             request.reply(end)
         self.waiters.clear()
 
+    def when_built(self, call: Callable[[], None]) -> None:
+        """Call back when the domain's creation is over, well or not."""
+        self._when_built.append(call)
+
+    def report_built(self) -> None:
+        """The domain's creation is over: make the calls of :meth:`when_built`."""
+        self.building = False
+        calls, self._when_built = self._when_built, []
+        for call in calls:
+            call()
+
     def when_gone(self, call: Callable[[], None]) -> None:
         """Call back when nothing of the domain is left."""
         if self.released:
             call()
         else:
-            self._mourners.append(call)
+            self._when_gone.append(call)
 
     def report_gone(self) -> None:
-        """Make the calls of :meth:`when_gone`."""
+        """Nothing of the domain is left: make the calls of :meth:`when_gone`."""
         self.released = True
-        mourners, self._mourners = self._mourners, []
-        for call in mourners:
+        self.report_built()
+        calls, self._when_gone = self._when_gone, []
+        for call in calls:
             call()
 
     def cancel_timer(self) -> None:

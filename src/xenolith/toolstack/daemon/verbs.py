@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 def serve(daemon: Daemon, request: Request) -> None:
     """Answer one request of a client, now or later."""
     rpc.close_all(request.fds)
-    verb = _VERBS.get(request.method)
-    if verb is None:
+    if request.method in _VERBS:
+        _run(daemon, request)
+    else:
         request.fail(f"The daemon knows no {request.method}", rpc.METHOD_NOT_FOUND)
-        return
+
+
+def _run(daemon: Daemon, request: Request) -> None:
     try:
-        verb(daemon, request)
+        if request.method in _FOR_ITS_PROCESS and (domain := _domain(daemon, request)).building:
+            domain.when_built(lambda: _run(daemon, request))
+        else:
+            _VERBS[request.method](daemon, request)
     except DaemonError as error:
         request.fail(str(error))
     except (OSError, XenstoreError) as error:
@@ -244,8 +250,7 @@ def _forward(
 
     if domain.connection is None or domain.process_ended:
         rpc.close_all([*fds, *on_failure_close])
-        why = "is still being built" if domain.building else "has lost its process"
-        raise DaemonError(f"Domain {domain.domid} {why}")
+        raise DaemonError(f"Domain {domain.domid} has lost its process")
     domain.connection.call(method, params, answered, fds)
 
 
@@ -273,3 +278,15 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "clear_dmesg": _clear_dmesg,
     "wait": _wait,
 }
+
+_FOR_ITS_PROCESS = {
+    "pause",
+    "unpause",
+    "trigger",
+    "set_memory_target",
+    "set_max_memory",
+    "console",
+    "strace",
+    "dump_core",
+}
+"""The verbs that need a domain's process, and so wait until it is built."""
