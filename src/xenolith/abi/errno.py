@@ -68,3 +68,4 @@ class XenError(Exception):
     def __init__(self, errno: Errno, why: str = "") -> None:
         super().__init__(f"{errno.name}: {why}" if why else errno.name)
         self.errno = errno
+        self.why = why
