@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from xenolith.abi.hvm_params import HvmParam
 from xenolith.abi.memory import E820Entry
@@ -20,7 +20,7 @@ from xenolith.engine.hvm import (
     Vector,
 )
 from xenolith.hypervisor.domain_memory import XEN_FRAMES, DomainMemory
-from xenolith.hypervisor.event_channel import EventChannelTable
+from xenolith.hypervisor.event_channel import EventChannelTable, EventObserver
 from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.hypervisor.hvm.hypercall_page import hypercall_page
 from xenolith.hypervisor.hvm.lapic import APIC_BASE_ADDRESS, LocalApic
@@ -31,6 +31,9 @@ from xenolith.hypervisor.vcpu import Vcpu
 from xenolith.hypervisor.watchdog import Watchdogs
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
 from xenolith.machine.memory import MachineMemory
+
+if TYPE_CHECKING:
+    from xenolith.hypervisor.hypercalls.table import Handler
 
 _LEGACY_VCPUS = 32
 """XEN_LEGACY_MAX_VCPUS: how many vcpu_info the shared info page holds."""
@@ -67,19 +70,13 @@ class DomainEvents(Protocol):
         """A line for the hypervisor's log."""
 
 
-class Tracer(Protocol):
+class Tracer(EventObserver, Protocol):
     """Looks on while attached (``xl strace``)."""
 
     def hypercall(
-        self,
-        vcpu_id: int,
-        name: str,
-        arguments: tuple[int, ...],
-        result: int,
-        started: int,
-        ended: int,
-    ) -> None:
-        """One hypercall with its arguments and result, and when (ns of system time)."""
+        self, vcpu: Vcpu, number: int, registers: tuple[int, ...], handler: Handler
+    ) -> int:
+        """Make a hypercall by its handler; returns or raises what that does."""
 
 
 class Domain:
@@ -162,6 +159,11 @@ class Domain:
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` on the hypervisor thread soon; from any thread."""
         self.scheduler.post(call)
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """Have a tracer look on from now on, or nobody."""
+        self.tracer = tracer
+        self.event_channels.observer = tracer
 
     def stop(self) -> None:
         """Make :meth:`run` return."""

@@ -19,7 +19,7 @@ from xenolith.builder.pvh import PvhPlatform, load_pvh, pvh_platform
 from xenolith.engine.choice import new_hvm_engine
 from xenolith.engine.hvm import CpuState
 from xenolith.hypervisor.domain import Domain, DomainParameters
-from xenolith.hypervisor.trace import HypercallTrace
+from xenolith.hypervisor.trace.domain_trace import attach
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
@@ -125,7 +125,10 @@ class PvhMachine:
 
     def trace(self, sink: Callable[[str], None] | None) -> None:
         """See Machine."""
-        self._domain.tracer = None if sink is None else HypercallTrace(sink)
+        if sink is None:
+            self._domain.trace(None)
+        else:
+            attach(self._domain, sink)
 
     def _show_status(self) -> None:
         domain, status = self._domain, self._events.status

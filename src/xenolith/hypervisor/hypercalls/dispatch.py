@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.hypervisor.guest_access import Continuation
-from xenolith.hypervisor.hypercalls.table import HANDLERS, name_of
+from xenolith.hypervisor.hypercalls.table import HANDLERS, Handler
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.vcpu import Vcpu
@@ -36,21 +36,24 @@ def dispatch(vcpu: Vcpu) -> None:
 
 def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
     """Perform one hypercall; the result, or the negated errno. Continuation passes through."""
-    domain = vcpu.domain
-    tracer = domain.tracer
-    started = domain.clock.now() if tracer is not None else 0
-    handler = HANDLERS.get(number)
+    tracer = vcpu.domain.tracer
+    handler = HANDLERS.get(number) or _unserved(number)
     try:
-        if handler is None:
-            domain.unknown_hypercalls[number] += 1
-            result = -Errno.ENOSYS
-        else:
-            result = handler(vcpu, *arguments)
+        if tracer is None:
+            return handler(vcpu, *arguments)
+        return tracer.hypercall(vcpu, number, arguments, handler)
     except XenError as error:
-        result = -error.errno
-    if tracer is not None:
-        tracer.hypercall(vcpu.id, name_of(number), arguments, result, started, domain.clock.now())
-    return result
+        return -error.errno
+
+
+def _unserved(number: int) -> Handler:
+    """The handler of a number that has none."""
+
+    def refuse(vcpu: Vcpu, _a1: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
+        vcpu.domain.unknown_hypercalls[number] += 1
+        raise XenError(Errno.ENOSYS, "not served")
+
+    return refuse
 
 
 def _call_again(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> None:

@@ -39,10 +39,3 @@ HANDLERS: dict[int, Handler] = {
     Hypercall.physdev_op.value: physdev_op,
     Hypercall.hvm_op.value: hvm_op,
 }
-
-_NAMES = {member.value: member.name for member in Hypercall}
-
-
-def name_of(number: int) -> str:
-    """What public/xen.h calls a hypercall number."""
-    return _NAMES.get(number, f"hypercall {number}")

@@ -1,0 +1,1 @@
+"""How the arguments of each hypercall look, as data: one module for each public header."""
