@@ -19,6 +19,8 @@ HANGUP = select.EPOLLHUP | select.EPOLLERR
 
 Callback = Callable[[], None]
 
+_COMPACT_ABOVE = 64
+
 
 class Timer:
     """A pending call; :meth:`cancel` makes it never happen."""
@@ -40,6 +42,7 @@ class EventLoop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
+        self._compact_above = _COMPACT_ABOVE
         self._sequence = itertools.count()
         self._posted: deque[Callback] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -64,6 +67,8 @@ class EventLoop:
         """Call back once time.monotonic() has reached ``when`` (seconds)."""
         timer = Timer(callback)
         heapq.heappush(self._timers, (when, next(self._sequence), timer))
+        if len(self._timers) > self._compact_above:
+            self._compact()
         return timer
 
     def call_later(self, delay: float, callback: Callback) -> Timer:
@@ -79,9 +84,9 @@ class EventLoop:
         """Serve until :meth:`stop`."""
         self._running = True
         while self._running:
-            for fd, events in self._epoll.poll(self._timeout()):
-                handler = self._handlers.get(fd)
-                if handler is not None:
+            for fd, events, handler in self._ready():
+                # One that an earlier handler of this round has replaced did not ask for this event.
+                if self._handlers.get(fd) is handler:
                     handler(events)
             self._run_timers()
 
@@ -93,6 +98,12 @@ class EventLoop:
         """Release the loop's own descriptors."""
         self._epoll.close()
         os.close(self._wake)
+
+    def _ready(self) -> list[tuple[int, int, Callable[[int], None]]]:
+        """Sleep until a descriptor is ready or a timer due; what is ready, and its handlers."""
+        return [
+            (fd, events, self._handlers[fd]) for fd, events in self._epoll.poll(self._timeout())
+        ]
 
     def _timeout(self) -> float | None:
         while self._timers and self._timers[0][2].callback is None:
@@ -112,3 +123,9 @@ class EventLoop:
         os.eventfd_read(self._wake)
         for _ in range(len(self._posted)):
             self._posted.popleft()()
+
+    def _compact(self) -> None:
+        """Drop cancelled timers, which would otherwise stay until they are due."""
+        self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+        heapq.heapify(self._timers)
+        self._compact_above = max(_COMPACT_ABOVE, 2 * len(self._timers))
