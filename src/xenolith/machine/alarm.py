@@ -29,12 +29,18 @@ class Alarm:
             raise OSError(ctypes.get_errno(), "cannot create a timer")
         self._spec = _Itimerspec()
         self._pointer = ctypes.byref(self._spec)
+        # Arming gives up the GIL, so what another thread arms with must not be written meanwhile.
+        self._now = ctypes.byref(_Itimerspec(value_ns=1))
         self._settime = _libc.timerfd_settime
 
     def ring_after(self, delay_ns: int) -> None:
-        """Ring in ``delay_ns``, at once if that is not positive."""
+        """Ring in ``delay_ns``, at once if that is not positive; from one thread only."""
         self._spec.value_s, self._spec.value_ns = divmod(max(delay_ns, 1), _NANOSECONDS)
         self._settime(self._fd, 0, self._pointer, None)
+
+    def ring_now(self) -> None:
+        """Ring at once; from any thread."""
+        self._settime(self._fd, 0, self._now, None)
 
     def wait(self) -> None:
         """Sleep until it rings."""
