@@ -1,0 +1,32 @@
+"""The sections: one module for each kind of measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bench.contest import Contest
+from bench.figure import Figure
+from bench.sections import (
+    boot,
+    create,
+    crowd,
+    guest_programs,
+    hypercall,
+    idle,
+    xenstored,
+    xl_list,
+)
+
+Section = Callable[[Contest], Iterator[Figure]]
+
+SECTIONS: dict[str, Section] = {
+    "boot": boot.measure,
+    "guest": guest_programs.measure,
+    "hypercall": hypercall.measure,
+    "list": xl_list.measure,
+    "create": create.measure,
+    "idle": idle.measure,
+    "crowd": crowd.measure,
+    "xenstore": xenstored.measure,
+}
+"""By the name that --only takes, in the order of the table."""
