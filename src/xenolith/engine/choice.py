@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from xenolith.engine.hvm import HvmEngine
 from xenolith.engine.unicorn.engine import UnicornEngine, prepare
-from xenolith.engine.unicorn.private_memory import PRIVATE_FRAMES
 from xenolith.machine.memory import MachineMemory
 
 
 def new_hvm_engine(frames: int) -> tuple[MachineMemory, HvmEngine]:
     """Memory of ``frames`` machine frames for a domain, and an engine for HVM vCPUs over it."""
-    memory = MachineMemory(frames, PRIVATE_FRAMES)
+    memory = MachineMemory(frames)
     return memory, UnicornEngine(memory)
 
 

@@ -210,7 +210,7 @@ class HvmEngine(Protocol):
     def intercept_pause(self) -> None:
         """Ask for PAUSE exits from now on."""
 
-    def invalidate_code(self, mfn: Mfn, count: int) -> None:
+    def invalidate_code(self, gfn: Gfn, count: int) -> None:
         """Frames were written from outside the guest: forget code translated from them."""
 
     def tsc(self) -> int:

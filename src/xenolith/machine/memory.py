@@ -20,21 +20,15 @@ _MAP_NORESERVE = 0x4000
 
 
 class MachineMemory:
-    """``frames`` machine frames of 4096 bytes, all zero, backed by a memfd.
+    """``frames`` machine frames of 4096 bytes, all zero, backed by a memfd."""
 
-    Behind them, in the same mapping, lie ``engine_frames`` that only the engine uses.
-    """
-
-    def __init__(self, frames: int, engine_frames: int = 0) -> None:
+    def __init__(self, frames: int) -> None:
         self.frames = frames
         self.size = frames << PAGE_SHIFT
-        self.mapped_size = (frames + engine_frames) << PAGE_SHIFT
         self.fd = os.memfd_create("xenolith-memory", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, self.mapped_size)
-        flags = mmap.MAP_SHARED | _MAP_NORESERVE
-        self._map = mmap.mmap(self.fd, self.mapped_size, flags=flags)
-        self.view = memoryview(self._map)[: self.size]
-        self.engine_view = memoryview(self._map)[self.size :]
+        os.ftruncate(self.fd, self.size)
+        self._map = mmap.mmap(self.fd, self.size, flags=mmap.MAP_SHARED | _MAP_NORESERVE)
+        self.view = memoryview(self._map)
         # The map outlives every user of the address: it is never closed while self.view exists.
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 

@@ -67,6 +67,7 @@ struct hook_context {
     uint32_t (*on_port_read)(uint32_t port, int size);
     void (*on_port_write)(uint32_t port, int size, uint32_t value);
     int32_t raise_vector, raise_error_code;
+    uint64_t unmapped_address;
 };
 
 /* UC_HOOK_INTR: an exception to deliver, or a #VMEXIT to hand to the hypervisor in place */
@@ -164,14 +165,16 @@ void xenolith_on_port_write(void *uc, uint32_t port, int size, uint32_t value,
 }
 
 /*
- * UC_HOOK_MEM_FETCH_UNMAPPED for kernel addresses, which physical addresses never are: it is never called. Where
- * such a hook exists the library does not search its whole TLB for the page of every block that it translates. The
- * search is for pages that are written and executed through one address but with different rights; kernels that
- * do so flush the TLB in between.
+ * UC_HOOK_MEM_*_UNMAPPED: note the guest-physical address and let the run end, so that the engine can put something
+ * there. The hook is for kernel addresses, too, which physical addresses never are, for what it does to the library:
+ * where such a hook exists it does not search its whole TLB for the page of every block that it translates. The
+ * search is for pages that are written and executed through one address but with different rights; kernels that do
+ * so flush the TLB in between.
  */
-int xenolith_on_kernel_fetch_unmapped(void *uc, int type, uint64_t address, int size, int64_t value,
-                                      void *context)
+int xenolith_on_unmapped(void *uc, int type, uint64_t address, int size, int64_t value,
+                         struct hook_context *context)
 {
-    (void)uc, (void)type, (void)address, (void)size, (void)value, (void)context;
+    (void)uc, (void)type, (void)size, (void)value;
+    context->unmapped_address = address;
     return 0;
 }

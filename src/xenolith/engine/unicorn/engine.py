@@ -11,19 +11,18 @@ import ctypes
 from ctypes import c_void_p
 from functools import cache
 
-from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
+from xenolith.engine.hvm import ExitHandler, GuestException, MmioHandler
+from xenolith.engine.unicorn.address_space import AddressSpace
 from xenolith.engine.unicorn.cpu_layout import find_layout
-from xenolith.engine.unicorn.hooks import RAISE, RESUME, install_hooks
-from xenolith.engine.unicorn.host_mode import enter_host_mode
+from xenolith.engine.unicorn.hooks import RAISE, RESUME, install_hooks, watch_unmapped
 from xenolith.engine.unicorn.library import (
     CTL_TCG_BUFFER_SIZE,
     PROT_ALL,
+    UNMAPPED_ERRORS,
     Library,
-    MmioRead,
-    MmioWrite,
     load_hooks,
 )
-from xenolith.engine.unicorn.nested_paging import NestedPageTable
+from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
 from xenolith.engine.unicorn.vcpu import UnicornVcpu
@@ -32,13 +31,15 @@ from xenolith.engine.unicorn.vmcb import (
     Vmcb,
     msr_permission_map,
 )
+from xenolith.engine.unicorn.world_switch import WorldSwitch
 from xenolith.machine import tsc
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
+from xenolith.machine.address import Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
-_MMIO_BASE = (1 << 40) - (1 << 30)
-"""The last GiB of the 40-bit addresses that the emulated CPU has; a domain's memory ends below."""
+_PRIVATE_BASE = 1 << 41
+"""Beyond the 40-bit addresses that the emulated CPU has: for itself, but not for a guest's page tables."""
 
+_PRIVATE_BYTES = 4 << 20
 _CODE_BUFFER_BYTES = 64 << 20
 
 
@@ -56,57 +57,56 @@ def prepare() -> None:
 
 
 class UnicornEngine:
-    """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread.
-
-    The memory has to have PRIVATE_FRAMES for the engine.
-    """
+    """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
 
     def __init__(self, memory: MachineMemory) -> None:
         self._library = lib = _load()
         layout = find_layout(lib)
-        self._memory = memory
         self._handle = lib.open()
         lib.check(
             lib.uc_ctl(self._handle, CTL_TCG_BUFFER_SIZE, _CODE_BUFFER_BYTES), "size its buffer"
         )
-        if memory.mapped_size > _MMIO_BASE:
-            raise EngineError("a domain of the unicorn engine has less than 1 TiB of memory")
-        # The map lives as long as this engine, which close() ends before it goes. It is the first region: code
-        # translated from it is known by its offset.
+        self._failure: BaseException | None = None
+        self._void = Void()
+        devices = MmioPages(lib, self._fail, self.stop)
+        self._space = AddressSpace(lib, self._handle, memory, devices, self._filter)
+        private = PrivateMemory(_PRIVATE_BASE, _PRIVATE_BYTES)
+        self._private = private
+        # The map lives as long as this object, and the emulator ends before, in close().
         lib.check(
-            lib.mem_map_ptr(self._handle, 0, memory.mapped_size, PROT_ALL, memory.address),
+            lib.mem_map_ptr(
+                self._handle, _PRIVATE_BASE, _PRIVATE_BYTES, PROT_ALL, private.host_address
+            ),
             "map memory",
         )
-        private = PrivateMemory(memory)
-        self._private = private
         # Verified offset: requests to stop are then honoured between translation blocks only.
         ctypes.c_uint8.from_address((self._handle.value or 0) + layout.no_exit_request).value = 1
 
         self._cpu: int = lib.get_cpu(self._handle, -1)
-        self._env = self._cpu + layout.env
-        self.registers = UnicornRegisters(self._env, layout, lib.read_eflags)
+        env = self._cpu + layout.env
+        self.registers = UnicornRegisters(env, layout, lib.read_eflags)
         request = (ctypes.c_uint32 * 1).from_address(self._cpu + layout.interrupt_request)
         self.interrupt_request = memoryview(request).cast("B").cast("I")
+        self._cpu_state = env
         self._context = install_hooks(lib, self._handle, self._cpu, layout, self)
 
-        self._nested = NestedPageTable(private.allocate)
         self._msr_map, bits = private.allocate(MSR_MAP_BYTES)
         bits[:] = msr_permission_map()
-        self._entry_stub = enter_host_mode(lib, self._handle, private)
+        self.world = WorldSwitch(lib, self._handle, env, self.registers, private)
         self._host_context = self._save_context()
         self._current: UnicornVcpu | None = None
-        self._failure: BaseException | None = None
-        self._callbacks: list[object] = []
-        self._mmio_pages = 0
-        self._void = self._new_mmio_page(_Void())
         self._pause_intercepted = False
+        self._gaps_watched = False
+        self._nested_root = 0
         self._vcpus: list[UnicornVcpu] = []
 
     def new_vcpu(self, handler: ExitHandler) -> UnicornVcpu:
         """A vCPU with a control block of its own."""
         address, view = self._private.allocate()
         vmcb = Vmcb(view)
-        vmcb.configure(self._msr_map, self._nested.root)
+        vmcb.configure(self._msr_map)
+        if self._nested_root:
+            vmcb.use_nested_paging(self._nested_root)
         vcpu = UnicornVcpu(self, handler, vmcb, address)
         if self._pause_intercepted:
             vmcb.intercept_pause()
@@ -115,37 +115,44 @@ class UnicornEngine:
 
     def map(self, gfn: Gfn, mfn: Mfn, count: int = 1) -> None:
         """See HvmEngine."""
-        self._nested.map(gfn << PAGE_SHIFT, mfn << PAGE_SHIFT, count << PAGE_SHIFT)
+        self._space.map(gfn, mfn, count)
         self._library.tlb_flush(self._cpu)
 
     def map_readonly(self, gfn: Gfn, mfn: Mfn) -> None:
         """See HvmEngine."""
-        self._nested.map_readonly(gfn << PAGE_SHIFT, mfn << PAGE_SHIFT)
+        self._space.map_readonly(gfn, mfn)
         self._library.tlb_flush(self._cpu)
 
     def unmap(self, gfn: Gfn, count: int = 1) -> None:
         """See HvmEngine."""
-        self._nested.unmap(gfn << PAGE_SHIFT, count << PAGE_SHIFT)
+        self._space.unmap(gfn, count)
         self._library.tlb_flush(self._cpu)
 
     def map_mmio(self, address: GuestPhys, handler: MmioHandler) -> None:
         """See HvmEngine."""
-        self._nested.map(address, self._new_mmio_page(handler), PAGE_SIZE)
-        self._library.tlb_flush(self._cpu)
+        self._space.map_device(address, handler)
 
     def map_void(self, address: int) -> None:
-        """Put a page that reads as all ones where the guest touched nothing."""
-        self._nested.map(address & -PAGE_SIZE, self._void, PAGE_SIZE)
+        """Put a page that reads as all ones where there is nothing."""
+        self._space.map_void(address, self._void)
+        self._library.tlb_flush(self._cpu)
 
     def run(self, vcpu: UnicornVcpu) -> None:
         """Run one of the engine's own vCPUs."""
+        if not self._gaps_watched:
+            self._watch_gaps()
         self._load(vcpu)
         vcpu.offer()
         library = self._library
-        library.check(library.emu_start(self._handle, self.registers.rip, 0, 0, 0), "run the guest")
+        error = library.emu_start(self._handle, self.registers.rip, 0, 0, 0)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        if error in UNMAPPED_ERRORS and error != UNMAPPED_ERRORS[-1]:
+            # The access is made again when the vCPU runs again.
+            self.map_void(self._context.unmapped_address)
+        else:
+            library.check(error, "run the guest")
         vcpu.collect()
 
     def stop(self) -> None:
@@ -160,10 +167,9 @@ class UnicornEngine:
         for vcpu in self._vcpus:
             vcpu.vmcb.intercept_pause()
 
-    def invalidate_code(self, mfn: Mfn, count: int) -> None:
+    def invalidate_code(self, gfn: Gfn, count: int) -> None:
         """See HvmEngine."""
-        start = mfn << PAGE_SHIFT
-        self._library.invalidate_code(self._handle, start, start + (count << PAGE_SHIFT))
+        self._space.invalidate_code(gfn, count)
 
     def tsc(self) -> int:
         """See HvmEngine."""
@@ -174,12 +180,13 @@ class UnicornEngine:
         """See HvmEngine."""
         out = (ctypes.c_uint32 * 4)()
         addresses = [ctypes.addressof(out) + 4 * index for index in range(4)]
-        self._library.cpuid(self._env, leaf, subleaf, *addresses)
+        self._library.cpuid(self._cpu_state, leaf, subleaf, *addresses)
         return out[0], out[1], out[2], out[3]
 
     def close(self) -> None:
         """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""
         self._library.close(self._handle)
+        self._space.close()
 
     def on_exit(self, code: int) -> int:
         """HookSink: handle one #VMEXIT in place."""
@@ -192,8 +199,7 @@ class UnicornEngine:
             self._context.raise_error_code = fault.error_code
             return RAISE
         except BaseException as failure:
-            self._failure = failure
-            self.stop()
+            self._fail(failure)
         return RESUME
 
     def on_port_read(self, port: int, size: int) -> int:
@@ -202,8 +208,7 @@ class UnicornEngine:
         try:
             return self._current.read_port(port, size)
         except BaseException as failure:
-            self._failure = failure
-            self.stop()
+            self._fail(failure)
             return 0
 
     def on_port_write(self, port: int, size: int, value: int) -> None:
@@ -216,6 +221,12 @@ class UnicornEngine:
         # The write may have made an interrupt due: run() offers it when it enters again.
         self.stop()
 
+    def _watch_gaps(self) -> None:
+        """Hear of accesses beside RAM, now that it is known where RAM is."""
+        self._gaps_watched = True
+        for gap in self._space.gaps():
+            watch_unmapped(self._library, self._handle, self._context, gap)
+
     def _load(self, vcpu: UnicornVcpu) -> None:
         """Make a vCPU the one whose registers the CPU holds."""
         if self._current is vcpu and not vcpu.initial:
@@ -227,8 +238,28 @@ class UnicornEngine:
             self._library.context_restore(self._handle, vcpu.context)
         else:
             self._library.context_restore(self._handle, self._host_context)
-            vcpu.enter_from(self._entry_stub)
+            vcpu.enter()
+        if vcpu.enter_again:
+            vcpu.follow_filter()
         self._library.tlb_flush(self._cpu)
+
+    def follow_filter(self) -> None:
+        """In the middle of an exit: go on behind the nested page table that has come in."""
+        assert self._current is not None
+        self._current.follow_filter()
+        self._library.tlb_flush(self._cpu)
+
+    def _filter(self, nested_root: int) -> None:
+        """Have every vCPU run behind a nested page table from now on."""
+        self._nested_root = nested_root
+        for vcpu in self._vcpus:
+            vcpu.vmcb.use_nested_paging(nested_root)
+            vcpu.enter_again = vcpu.initial is None
+
+    def _fail(self, failure: BaseException) -> None:
+        """Make :meth:`run` raise what a callback of the emulator must not."""
+        self._failure = failure
+        self.stop()
 
     def new_context(self) -> c_void_p:
         """Space for a vCPU's registers, FPU state included."""
@@ -242,44 +273,3 @@ class UnicornEngine:
         context = self.new_context()
         self._library.context_save(self._handle, context)
         return context
-
-    def _new_mmio_page(self, handler: MmioHandler) -> int:
-        """A page of the emulated machine whose loads and stores call the handler."""
-
-        def read(_machine: int, offset: int, size: int, _data: int) -> int:
-            try:
-                return handler.read(offset, size)
-            except Exception as failure:
-                self._failure = failure
-                self.stop()
-                return 0
-
-        def write(_machine: int, offset: int, size: int, value: int, _data: int) -> None:
-            try:
-                handler.write(offset, size, value)
-            except Exception as failure:
-                self._failure = failure
-            # The store may have made an interrupt due: run() offers it when it enters again.
-            self.stop()
-
-        callbacks = MmioRead(read), MmioWrite(write)
-        self._callbacks.append(callbacks)
-        address = _MMIO_BASE + self._mmio_pages * PAGE_SIZE
-        self._mmio_pages += 1
-        self._library.check(
-            self._library.mmio_map(
-                self._handle, address, PAGE_SIZE, callbacks[0], None, callbacks[1], None
-            ),
-            "map device registers",
-        )
-        return address
-
-
-class _Void:
-    """What real hardware answers where nothing is: all ones, and stores go nowhere."""
-
-    def read(self, _offset: int, size: int) -> int:
-        return (1 << 8 * size) - 1
-
-    def write(self, _offset: int, _size: int, _value: int) -> None:
-        pass

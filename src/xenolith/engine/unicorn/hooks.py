@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_void_p
+from ctypes import c_int32, c_uint64, c_void_p
 from typing import Protocol
 
 from xenolith.engine.unicorn.cpu_layout import CpuLayout
@@ -11,7 +11,7 @@ from xenolith.engine.unicorn.library import (
     HOOK_INSN,
     HOOK_INSN_INVALID,
     HOOK_INTR,
-    HOOK_MEM_FETCH_UNMAPPED,
+    HOOK_MEM_UNMAPPED,
     INS_IN,
     INS_OUT,
     INS_SYSCALL,
@@ -68,6 +68,7 @@ class HookContext(ctypes.Structure):
         ("on_port_write", PortWriteCallback),
         ("raise_vector", c_int32),
         ("raise_error_code", c_int32),
+        ("unmapped_address", c_uint64),
     ]
 
 
@@ -107,23 +108,31 @@ def install_hooks(
     )
     hooks = load_hooks()
 
-    def address_of(name: str) -> int:
-        return ctypes.cast(getattr(hooks, name), c_void_p).value or 0
-
     def hook(kind: int, name: str, *instruction: int) -> None:
-        library.add_hook(
-            handle, kind, address_of(name), *instruction, context=ctypes.addressof(context)
-        )
+        address = ctypes.cast(getattr(hooks, name), c_void_p).value or 0
+        library.add_hook(handle, kind, address, *instruction, context=ctypes.addressof(context))
 
     hook(HOOK_INTR, "xenolith_on_interrupt")
     hook(HOOK_INSN_INVALID, "xenolith_on_invalid_instruction")
     hook(HOOK_INSN, "xenolith_on_syscall", INS_SYSCALL)
     hook(HOOK_INSN, "xenolith_on_port_read", INS_IN)
     hook(HOOK_INSN, "xenolith_on_port_write", INS_OUT)
+    watch_unmapped(library, handle, context, _KERNEL_ADDRESSES)
+    return context
+
+
+def watch_unmapped(
+    library: Library, handle: c_void_p, context: HookContext, addresses: tuple[int, int]
+) -> None:
+    """Note accesses to a range of guest-physical addresses, first and last, where nothing is mapped.
+
+    Stores to memory in a range that is watched are slow: watch only where there is no RAM.
+    """
+    address = ctypes.cast(load_hooks().xenolith_on_unmapped, c_void_p).value or 0
     library.add_hook(
         handle,
-        HOOK_MEM_FETCH_UNMAPPED,
-        address_of("xenolith_on_kernel_fetch_unmapped"),
-        addresses=_KERNEL_ADDRESSES,
+        HOOK_MEM_UNMAPPED,
+        address,
+        context=ctypes.addressof(context),
+        addresses=addresses,
     )
-    return context

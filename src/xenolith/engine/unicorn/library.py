@@ -25,7 +25,12 @@ PROT_ALL = 7
 HOOK_INTR = 1 << 0
 HOOK_INSN = 1 << 1
 HOOK_INSN_INVALID = 1 << 14
-HOOK_MEM_FETCH_UNMAPPED = 1 << 6
+HOOK_MEM_UNMAPPED = 7 << 4
+"""Reads, writes and fetches where nothing is mapped."""
+
+UNMAPPED_ERRORS = (6, 7, 8)
+"""UC_ERR_READ_UNMAPPED, _WRITE_UNMAPPED and _FETCH_UNMAPPED."""
+
 EVERYWHERE = (1, 0)
 """The range of a hook that has none."""
 
@@ -91,6 +96,12 @@ class Library:
         self.invalidate_code = self._function(
             "tb_invalidate_phys_range_x86_64", c_void_p, c_uint64, c_uint64, result=None
         )
+        self.ram_address = self._function(
+            "qemu_ram_addr_from_host_x86_64", c_void_p, c_void_p, result=c_uint64
+        )
+        self.vmload = self._function("helper_vmload_x86_64", c_void_p, c_int, result=None)
+        self.vmrun = self._function("helper_vmrun_x86_64", c_void_p, c_int, c_int, result=None)
+        self.vmexit = self._function("do_vmexit_x86_64", c_void_p, c_uint32, c_uint64, result=None)
         self.read_eflags = self._function("helper_read_eflags_x86_64", c_void_p, result=c_uint64)
 
     def _function(

@@ -37,6 +37,8 @@ class UnicornVcpu:
         self.context = engine.new_context()
         self.initial: CpuState | None = None
         """What it will start with; None once it has."""
+        self.enter_again = False
+        """Whether the control block has changed since the guest was entered."""
         self._engine = engine
         self._handler = handler
         self.read_port = handler.read_port
@@ -73,16 +75,21 @@ class UnicornVcpu:
         """See HvmVcpu."""
         self._nmi = True
 
-    def enter_from(self, stub: int) -> None:
-        """Point the CPU, in host mode, at the stub that will VMRUN this vCPU."""
+    def enter(self) -> None:
+        """Enter the guest for the first time; the CPU is in host mode."""
         state = self.initial
         assert state is not None
         self.initial = None
+        self.enter_again = False
         self.vmcb.load(state)
         for name, value in state.general.items():
             self.registers.file[GENERAL[name]] = value
-        self.registers.rax = self._vmcb_address
-        self.registers.rip = stub
+        self._engine.world.enter(self._vmcb_address)
+
+    def follow_filter(self) -> None:
+        """Go on behind the nested page table that has come in; the CPU holds this vCPU's registers."""
+        self.enter_again = False
+        self._engine.world.enter_again(self._vmcb_address)
 
     def offer(self) -> None:
         """Make the CPU take the pending interrupt as soon as the guest's flags allow."""
@@ -107,6 +114,8 @@ class UnicornVcpu:
         """Handle a #VMEXIT; GuestException makes the instruction fault instead of complete."""
         self.collect()
         self._exits.get(code, self._undefined)()
+        if self.enter_again:
+            self._engine.follow_filter()
         self.offer()
 
     def _hypercall(self) -> None:

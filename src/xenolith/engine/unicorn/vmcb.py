@@ -122,14 +122,17 @@ class Vmcb:
         """Write a 32-bit field."""
         self._words32[offset >> 2] = value
 
-    def configure(self, msr_map: int, nested_cr3: int) -> None:
-        """Fill the control area: what exits, and the nested page table."""
+    def configure(self, msr_map: int) -> None:
+        """Fill the control area: what exits."""
         self.write32(Offset.INTERCEPT_MISC1, _INTERCEPTS_1)
         self.write32(Offset.INTERCEPT_MISC2, _INTERCEPTS_2)
         self.write64(Offset.MSR_MAP, msr_map)
         self.write32(Offset.GUEST_ASID, 1)
+
+    def use_nested_paging(self, root: int) -> None:
+        """Translate guest-physical addresses from the next VMRUN on."""
         self.write64(Offset.NESTED_CTL, 1)
-        self.write64(Offset.NESTED_CR3, nested_cr3)
+        self.write64(Offset.NESTED_CR3, root)
 
     def intercept_pause(self) -> None:
         """Make PAUSE exit, too."""
