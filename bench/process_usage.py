@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def _stored_behind(pid: int, offset: int) -> int:
     """Bytes stored behind ``offset`` in the memory file that is larger than that."""
     files = {}
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        if os.readlink(link).startswith("/memfd:") and link.stat().st_size >= offset:
-            files[link.stat().st_ino] = link
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if os.readlink(link).startswith("/memfd:") and link.stat().st_size >= offset:
+                files[link.stat().st_ino] = link
     if len(files) != 1:
         raise BenchError(f"process {pid} has {len(files)} memory files that may hold its guest")
     (link,) = files.values()

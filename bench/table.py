@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.figure import Figure, Judged, Target
 
-_WIDTHS = (31, 12, 12, 6, 13, 13, 6)
+_WIDTHS = (30, 12, 12, 6, 14, 12, 6)
 _NAMES = ("figure", "ours", "peer", "ratio", "range", "target", "")
 _NONE = "-"
 

@@ -27,9 +27,9 @@ def measure(contest: Contest) -> Iterator[Figure]:
     if contest.peer is not None:
         reached, took = _boot_at_once(contest.peer, spec, count)
         peer_up, peer_seconds = [reached], [took]
-    name = f"{count} domains at once"
-    yield Figure(f"{name}: reach user space", "", [up], peer_up, Target(Relation.AT_LEAST, count))
-    yield Figure(f"{name}: until the last", "s", [seconds], peer_seconds)
+    target = Target(Relation.AT_LEAST, count)
+    yield Figure(f"domains up, of {count} at once", "", [up], peer_up, target)
+    yield Figure(f"until the last of {count} is up", "s", [seconds], peer_seconds)
 
 
 def _boot_at_once(hypervisor: Hypervisor, spec: GuestSpec, count: int) -> tuple[float, float]:
