@@ -13,7 +13,6 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
 from xenolith.engine.hvm import (
     CpuState,
-    EngineError,
     GuestException,
     HvmEngine,
     Segment,
@@ -102,7 +101,7 @@ class Domain:
         self.unknown_hypercalls: Counter[int] = Counter()
         self.callback_vector = 0
         self.params = HvmParams(self._set_callback_vector)
-        self.scheduler = Scheduler(self.engine, self.clock)
+        self.scheduler = Scheduler(self.engine, self.clock, self.crash)
         self.watchdogs = Watchdogs(
             self.scheduler.timers,
             self.clock.now,
@@ -149,12 +148,7 @@ class Domain:
 
     def run(self) -> None:
         """Run until :meth:`stop`: the body of the hypervisor thread. A failed guest is a crash."""
-        while True:
-            try:
-                self.scheduler.run()
-                return
-            except EngineError as failure:
-                self.crash(str(failure))
+        self.scheduler.run()
 
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` on the hypervisor thread soon; from any thread."""
@@ -174,7 +168,7 @@ class Domain:
         if self.shutdown_reason is not None:
             return
         self.shutdown_reason = self.shutdown_code if self.shutdown_code is not None else reason
-        self.scheduler.pause()
+        self.scheduler.halt()
         self._events.shut_down(self.shutdown_reason)
 
     def crash(self, why: str) -> None:

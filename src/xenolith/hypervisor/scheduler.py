@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from xenolith.abi.vcpu import Runstate
-from xenolith.engine.hvm import HvmEngine, HvmVcpu
+from xenolith.engine.hvm import EngineError, HvmEngine, HvmVcpu
+from xenolith.hypervisor.run_queue import RunQueue
 from xenolith.hypervisor.runstate import RunstateAccount
 from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.timers import TimerQueue
@@ -34,32 +35,27 @@ class SchedulableVcpu(Protocol):
 
 
 class Scheduler:
-    """Round robin with a boost for the woken; sleeps when no vCPU is runnable."""
+    """Round robin with a boost for the woken; sleeps when no vCPU is runnable.
 
-    def __init__(self, engine: HvmEngine, clock: SystemTime) -> None:
+    ``failed`` hears why the engine cannot go on with a guest.
+    """
+
+    def __init__(self, engine: HvmEngine, clock: SystemTime, failed: Callable[[str], None]) -> None:
         self._engine = engine
         self._clock = clock
+        self._failed = failed
         self.timers = TimerQueue(self._on_earlier_deadline)
         self.current: SchedulableVcpu | None = None
         """The vCPU whose guest code is running or whose exit is being handled."""
-        self._runnable: deque[SchedulableVcpu] = deque()
+        self._runnable: RunQueue[SchedulableVcpu] = RunQueue(_SLICE_NS)
         self._posted: deque[Callable[[], None]] = deque()
         self._pause_count = 0
+        self._halted = False
         self._stopped = False
         self._alarm = Alarm()
         self._attention = False
         self._wakeup = threading.Event()
         self._slice_end: int | None = None
-
-    @property
-    def contended(self) -> bool:
-        """Whether a vCPU other than the current one could run."""
-        return bool(self._runnable)
-
-    @property
-    def paused(self) -> bool:
-        """Whether the domain is held."""
-        return self._pause_count > 0
 
     def wake(self, vcpu: SchedulableVcpu) -> None:
         """Make a blocked vCPU runnable, ahead of those that have had their turn."""
@@ -67,7 +63,7 @@ class Scheduler:
             return
         now = self._clock.now()
         vcpu.runstate.change(Runstate.runnable, now)
-        self._runnable.appendleft(vcpu)
+        self._runnable.add_woken(vcpu)
         if self.current is not None:
             self._end_slice_by(now + _WAKE_SLICE_NS)
 
@@ -76,7 +72,7 @@ class Scheduler:
         if vcpu.runstate.state == Runstate.offline:
             now = self._clock.now()
             vcpu.runstate.change(Runstate.runnable, now)
-            self._runnable.append(vcpu)
+            self._runnable.add(vcpu)
             if self.current is not None:
                 self._end_slice_by(now + _WAKE_SLICE_NS)
 
@@ -90,8 +86,8 @@ class Scheduler:
 
     def yield_now(self) -> None:
         """Let another runnable vCPU run before the current one goes on."""
-        if self._runnable:
-            self._slice_end = 0
+        if self._runnable and self.current is not None:
+            self._runnable.end_turn(self.current)
             self._engine.stop()
 
     def pause(self) -> None:
@@ -104,12 +100,19 @@ class Scheduler:
         """Undo one pause."""
         self._pause_count = max(0, self._pause_count - 1)
 
+    def halt(self) -> None:
+        """Run no vCPU ever again; posted calls are still made."""
+        self._halted = True
+        if self.current is not None:
+            self._engine.stop()
+
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` on the hypervisor thread soon; from any thread."""
         self._posted.append(call)
+        # Whoever arms the alarm looks at this flag afterwards: see _arm().
         self._attention = True
         self._wakeup.set()
-        self._alarm.ring_after(0)
+        self._alarm.ring_now()
 
     def run(self) -> None:
         """Serve the domain until :meth:`stop`; the body of the hypervisor thread."""
@@ -123,13 +126,13 @@ class Scheduler:
                 self.timers.expire(self._clock.now())
                 if self._stopped:
                     break
-                if self._runnable and not self._pause_count:
+                if self._runnable and not self._held:
                     self._run_next()
                 else:
                     self._sleep()
         finally:
             self._stopped = True
-            self._alarm.ring_after(0)
+            self._alarm.ring_now()
             ticker.join()
             self._alarm.close()
 
@@ -139,41 +142,49 @@ class Scheduler:
         if self.current is not None:
             self._engine.stop()
 
+    @property
+    def _held(self) -> bool:
+        return self._halted or self._pause_count > 0
+
     def _run_next(self) -> None:
-        vcpu = self._runnable.popleft()
+        vcpu = self._runnable.take()
         now = self._clock.now()
         vcpu.runstate.change(Runstate.running, now)
-        self._slice_end = now + _SLICE_NS if self._runnable else None
+        self._slice_end = now + self._runnable.time_left(vcpu) if self._runnable else None
         self.current = vcpu
         self._arm(now)
         cpu_before = time.thread_time_ns()
         try:
             if not (self._attention or self._stopped):
                 vcpu.engine_vcpu.run()
+        except EngineError as failure:
+            self._failed(str(failure))
         finally:
             self.current = None
         after = self._clock.now()
+        self._runnable.charge(vcpu, after - now)
         stolen = after - now - (time.thread_time_ns() - cpu_before)
         if vcpu.runstate.state == Runstate.running:
             vcpu.runstate.change(Runstate.runnable, after)
-            if self._slice_end is not None and after >= self._slice_end:
-                self._runnable.append(vcpu)
-            else:
-                self._runnable.appendleft(vcpu)
+            self._runnable.add_interrupted(vcpu)
         if stolen > 0:
             vcpu.runstate.account_stolen(stolen)
 
     def _leave(self, vcpu: SchedulableVcpu, state: Runstate) -> None:
+        # The current vCPU is queued, too, if it was blocked and woken within one exit.
+        self._runnable.discard(vcpu)
         if vcpu is self.current:
             self._engine.stop()
-        elif vcpu in self._runnable:
-            self._runnable.remove(vcpu)
         vcpu.runstate.change(state, self._clock.now())
 
     def _sleep(self) -> None:
         """Wait for a post or the next timer."""
-        deadline = None if self._pause_count else self.timers.next_deadline()
-        timeout = None if deadline is None else (deadline - self._clock.now()) / 1e9
+        deadline = None if self._held else self.timers.next_deadline()
+        if deadline is None:
+            timeout = None
+        else:
+            # A guest may ask for a moment that is further away than the host can wait.
+            timeout = min((deadline - self._clock.now()) / 1e9, threading.TIMEOUT_MAX)
         if (timeout is None or timeout > 0) and not self._posted:
             self._wakeup.wait(timeout)
         self._wakeup.clear()
@@ -194,6 +205,9 @@ class Scheduler:
             deadline = self._slice_end
         if deadline is not None:
             self._alarm.ring_after(deadline - now)
+            if self._attention:
+                # The ring of a post may just have been overwritten.
+                self._alarm.ring_now()
 
     def _tick(self) -> None:
         """Kick the guest whenever the alarm rings, until the hypervisor thread has noticed."""
