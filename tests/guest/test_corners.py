@@ -4,13 +4,52 @@ from __future__ import annotations
 
 import pytest
 
+from xenolith.abi.sched import ShutdownReason
+
 from .build import GuestBuilder
 from .harness import GuestDomain
 
 pytestmark = pytest.mark.guest
+
+MEMORY = 32
+
+VCPUS = {
+    "balloon": 1,
+    "clock": 2,
+    "cpuid": 1,
+    "exceptions": 1,
+    "fpu": 3,
+    "hypercall_page": 1,
+    "ipi": 2,
+    "lock": 3,
+    "memory_map": 1,
+    "multicall": 1,
+    "poll": 2,
+    "runstate": 2,
+    "self_modifying": 1,
+    "shared_info": 1,
+    "timers": 1,
+    "version": 1,
+    "x2apic": 2,
+}
+"""The guests that tell the result themselves, and the vCPUs that each needs."""
+
+
+@pytest.mark.parametrize("name", VCPUS)
+def test_corner(guests: GuestBuilder, name: str) -> None:
+    kernel = guests.build(f"corners/{name}")
+    options = f"domid=7 memory={MEMORY}"
+    with GuestDomain(kernel, vcpus=VCPUS[name], memory=MEMORY, cmdline=options, domid=7) as domain:
+        domain.wait_success()
 
 
 def test_hello(guests: GuestBuilder) -> None:
     with GuestDomain(guests.build("corners/hello"), cmdline="answer=0x2a") as domain:
         domain.wait_success()
     assert domain.text.startswith("by the debug port\nby console_io: -7 7 0x1234abcd text\n")
+
+
+def test_a_watchdog_that_is_not_fed_bites(guests: GuestBuilder) -> None:
+    with GuestDomain(guests.build("corners/watchdog")) as domain:
+        assert domain.wait_shutdown() is ShutdownReason.watchdog
+    assert domain.text == "the watchdog is hungry now\n"

@@ -90,6 +90,9 @@ static inline void pause(void) { __asm__ volatile("pause" : : : "memory"); }
 /* sleep until an interrupt; none can come between the two instructions */
 static inline void wait_for_interrupt(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
 
+/* take what is pending, then none again; the instruction behind STI is still in its shadow */
+static inline void let_interrupts_in(void) { __asm__ volatile("sti; nop; nop; cli" : : : "memory"); }
+
 #define barrier() __asm__ volatile("" : : : "memory")
 
 #endif

@@ -99,6 +99,15 @@ long unmask(evtchn_port_t port)
     return hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_unmask, &argument);
 }
 
+void wait_for_event(evtchn_port_t port)
+{
+    struct sched_poll argument = { .nr_ports = 1 };
+
+    set_xen_guest_handle(argument.ports, &port);
+    hypercall(__HYPERVISOR_sched_op, SCHEDOP_poll, &argument);
+    clear_pending(port);
+}
+
 bool is_pending(evtchn_port_t port)
 {
     return shared_info.evtchn_pending[port / 64] >> port % 64 & 1;

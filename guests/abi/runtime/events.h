@@ -24,6 +24,7 @@ evtchn_port_t bind_virq(unsigned int virq, unsigned int vcpu);
 evtchn_port_t bind_ipi(unsigned int vcpu);
 long notify(evtchn_port_t port);
 long unmask(evtchn_port_t port);
+void wait_for_event(evtchn_port_t port); /* SCHEDOP_poll, and clear it */
 bool is_pending(evtchn_port_t port);
 void clear_pending(evtchn_port_t port);
 void mask(evtchn_port_t port);

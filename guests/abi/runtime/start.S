@@ -40,6 +40,7 @@ long_mode32:
     .globl start64
 /* also where VCPUOP_initialise starts a vCPU */
 start64:
+    lgdt gdt_pointer
     mov $KERNEL_DS, %eax
     mov %eax, %ds
     mov %eax, %es
@@ -48,7 +49,11 @@ start64:
     mov %eax, %fs
     mov %eax, %gs
     mov starting_stack, %rsp
-    xor %ebp, %ebp
+    /* VCPUOP_initialise leaves a CS of no selector, which an IRET could not return to */
+    push $KERNEL_CS
+    push $1f
+    lretq
+1:  xor %ebp, %ebp
     call *starting_entry
 1:  hlt
     jmp 1b

@@ -28,7 +28,7 @@ void set_handler(unsigned int vector, handler_t handler);
  * Run code, up to its end or to the first exception, software interrupt or system call without a handler, and tell
  * what that was. It may be code that entered user mode.
  */
-#define catch_fault(fault, code) do { \
+#define catch_fault(result, code) do { \
         struct vcpu *vcpu_ = this_vcpu(); \
         void *recovery_[5]; \
         vcpu_->fault = (struct fault){ .vector = -1 }; \
@@ -36,7 +36,7 @@ void set_handler(unsigned int vector, handler_t handler);
         if (!__builtin_setjmp(recovery_)) { code; } \
         vcpu_ = this_vcpu(); \
         vcpu_->recovery = NULL; \
-        (fault) = vcpu_->fault; \
+        (result) = vcpu_->fault; \
     } while (0)
 
 #define NO_FAULT -1
