@@ -28,6 +28,8 @@ VCPUS = {
     "runstate": 2,
     "self_modifying": 1,
     "shared_info": 1,
+    "sipi_ignored": 2,
+    "smp_start": 4,
     "timers": 1,
     "version": 1,
     "x2apic": 2,

@@ -48,6 +48,8 @@ def _initialise(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
 def _up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
     if not vcpu.initialised:
         raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} is not initialised")
+    # It is running: a start-up IPI does nothing to it.
+    vcpu.awaits_startup = False
     vcpu.domain.scheduler.bring_up(vcpu)
 
 
