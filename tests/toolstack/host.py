@@ -73,13 +73,14 @@ class Host:
         assert readable, f"process {pid} survived signal {number}"
 
     def clean_up(self) -> None:
-        """End everything; AssertionError if something was left that should not be there."""
+        """End everything; AssertionError if something was left, or the daemon met a bug."""
         with self.connect() as toolstack:
             for domain in toolstack.list()[1:]:
                 toolstack.destroy(domain.domid)
         eventually(lambda: len(self.processes()) == 2, self.processes)
         self.kill(self.daemon_pid(), signal.SIGTERM)
         eventually(lambda: not self.processes(), self.processes)
+        assert "Traceback" not in (self.state_dir / "logs" / "xenolithd.log").read_text()
 
 
 def eventually(condition: Callable[[], bool], explain: Callable[[], object] = lambda: "") -> None:

@@ -133,9 +133,8 @@ def test_a_domain_process_that_is_killed_is_a_crashed_domain(host: Host) -> None
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web", on_crash="preserve"))
         with toolstack.console(domid) as console:
-            read_until(console, b"xenstore: web\n")
             host.kill(host.pid_of("xen-web"))
-            assert read_to_end(console) == b""
+            read_to_end(console)
         eventually(lambda: only_domain(toolstack).crashed)
         with pytest.raises(ToolstackError, match="lost its process"):
             toolstack.pause(domid)

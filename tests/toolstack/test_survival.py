@@ -227,9 +227,7 @@ def test_the_daemon_is_killed_at_any_moment(host: Host) -> None:
         with host.connect():
             pid = host.daemon_pid()
         time.sleep(delay)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        eventually(lambda pid=pid: pid not in host.processes())  # type: ignore[misc]
+        host.kill(pid)
     stop.set()
     thread.join()
     assert failures == []
@@ -240,3 +238,17 @@ def test_the_daemon_is_killed_at_any_moment(host: Host) -> None:
                 toolstack.destroy(domain.domid)
         eventually(lambda: len(toolstack.list()) == 1, toolstack.list)
         eventually(lambda: len(host.processes()) == 2, host.processes)
+
+
+def test_a_daemon_killed_while_a_domain_is_released_leaves_no_trace_of_it(host: Host) -> None:
+    with host.connect() as toolstack:
+        domid = toolstack.create(host.config("web"))
+        path = toolstack.info()["xenstored_socket"]
+    kill_daemon(host)
+    host.kill(host.pid_of("xen-web"))
+    (host.run_dir / "domains" / f"{domid}.json").unlink()
+    with host.connect() as toolstack, contextlib.closing(Client.connect(path)) as store:
+        assert len(toolstack.list()) == 1
+        assert store.directory("/local/domain") == ["0"]
+        assert store.directory("/vm") == []
+        assert os.listdir(host.run_dir / "domains") == ["last-domid"]

@@ -83,7 +83,7 @@ class Zygote:
         try:
             pid = os.fork()
         except OSError as error:
-            request.fail(f"The domain's process could not be started: {error.strerror}")
+            request.fail(str(error.strerror))
         else:
             if pid == 0:
                 self._daemon.leave()

@@ -7,6 +7,7 @@ process, jailed, unpacks and loads the kernel.
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import time
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     creation = _Creation(daemon, domain, created, paused=paused)
     try:
         creation.start()
-    except (OSError, BuildError, XenstoreError) as error:
+    except (OSError, BuildError) as error:
         creation.undo()
         raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
     return domain.domid
@@ -58,18 +59,27 @@ class _Creation:
         self._paused = paused
         self._slot: Slot | None = None
         self._fds: dict[str, int] = {}
+        self._error = DaemonError(f"Domain {domain.name} was destroyed while it was created")
 
     def start(self) -> None:
-        """Open what the domain needs and ask for its process."""
+        """Open what the domain needs and ask for its process; OSError, BuildError."""
         domain, daemon = self._domain, self._daemon
         domain.save()
         self._open_files()
-        log = paths.console_log(domain.name)
-        xenstore_layout.create(daemon.store, domain.domid, domain.config, log)
-        daemon.store.introduce_domain(domain.domid)
-        self._fds["xenstore"] = daemon.attach_xenstore(domain)
+        ours, theirs = socket.socketpair()
+        self._fds["xenstore"] = theirs.detach()
         fds, self._fds = self._fds, {}
+        domain.when_built(self._report)
         daemon.zygote.spawn(domain.domid, domain.config.to_dict(), fds, self._spawned)
+        # The process is built meanwhile, on another CPU.
+        try:
+            log = paths.console_log(domain.name)
+            xenstore_layout.create(daemon.store, domain.domid, domain.config, log)
+            daemon.store.introduce_domain(domain.domid)
+            daemon.xenstored.attach_domain(domain.domid, ours)
+        except XenstoreError as error:
+            ours.close()
+            self._fail(f"xenstore: {error}")
 
     def undo(self) -> None:
         """Leave nothing behind; the domain has no process yet."""
@@ -114,11 +124,9 @@ class _Creation:
         if domain.released:
             domain.kill()
             domain.close()
-            self._fail("it was destroyed meanwhile")
             return
         self._daemon.watch_process(domain)
         try:
-            domain.save()
             connection = self._daemon.connect(domain)
         except OSError as error:
             self._fail(f"its process cannot be reached: {error}")
@@ -127,7 +135,9 @@ class _Creation:
 
     def _built(self, result: Any, _fds: list[int]) -> None:
         if isinstance(result, Exception):
-            self._fail(str(result))
+            gone = isinstance(result, rpc.ProtocolError)
+            log = paths.domain_log(self._domain.name)
+            self._fail(f"its process has ended, see {log}" if gone else str(result))
             return
         if self._slot is not None:
             self._daemon.kernels.commit(self._slot)
@@ -151,17 +161,21 @@ class _Creation:
             self._fail(str(error))
             return
         domain.log(f"Domain {domain.name} runs as domain {domain.domid}")
-        self._created(domain.domid)
         domain.report_built()
         lifecycle.handle_shutdown(self._daemon, domain)
 
+    def _report(self) -> None:
+        """The domain is built, or it is gone."""
+        self._created(self._error if self._domain.released else self._domain.domid)
+
     def _fail(self, why: str) -> None:
-        """End what there is of the domain, then report the failure."""
+        """End what there is of the domain; that it is gone will be reported."""
         domain = self._domain
-        domain.log(f"Domain {domain.domid} could not be created: {why}")
         self._discard_slot()
-        error = DaemonError(f"Domain {domain.name} cannot be created: {why}")
-        domain.when_gone(lambda: self._created(error))
+        if domain.released:
+            return
+        domain.log(f"Domain {domain.domid} could not be created: {why}")
+        self._error = DaemonError(f"Domain {domain.name} cannot be created: {why}")
         ending.destroy(self._daemon, domain)
 
     def _discard_slot(self) -> None:

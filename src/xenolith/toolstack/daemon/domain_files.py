@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from xenolith.toolstack import paths
 
-_RECORD = ".json"
 _LAST_DOMID = "last-domid"
 
 
@@ -26,7 +25,7 @@ class DomainRecord(NamedTuple):
     created: float
     """Seconds since the epoch."""
     pid: int | None
-    """None until the domain's process has started."""
+    """None while the domain is being built."""
     process_started: int | None
     """When it started, in clock ticks since the host did: tells it from a later process."""
     building: bool
@@ -45,33 +44,32 @@ def status_file(domid: int) -> str:
     return f"{paths.domains_dir()}/{domid}.status"
 
 
+def _record_file(domid: int) -> str:
+    return f"{paths.domains_dir()}/{domid}.json"
+
+
 def save(record: DomainRecord) -> None:
     """Store a record in place of the domain's last one; OSError."""
-    _replace(f"{paths.domains_dir()}/{record.domid}{_RECORD}", json.dumps(record._asdict()))
+    path = _record_file(record.domid)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(record._asdict(), file)
+    os.replace(f"{path}.new", path)
 
 
 def load_all() -> Iterator[DomainRecord]:
-    """The records of all domains, by domid; those that cannot be read are removed."""
-    domids = [
-        int(name.removesuffix(_RECORD))
-        for name in os.listdir(paths.domains_dir())
-        if name.endswith(_RECORD)
-    ]
-    for domid in sorted(domids):
+    """The records of all domains, by domid; files without a readable record are removed."""
+    stems = {name.partition(".")[0] for name in os.listdir(paths.domains_dir())}
+    for domid in sorted(int(stem) for stem in stems if stem.isdigit()):
         try:
-            with open(f"{paths.domains_dir()}/{domid}{_RECORD}", encoding="utf-8") as file:
+            with open(_record_file(domid), encoding="utf-8") as file:
                 yield DomainRecord(**json.load(file))
         except (OSError, ValueError, TypeError):
             remove(domid)
 
 
 def remove(domid: int) -> None:
-    """Remove all files of a domain that is gone."""
-    for path in (
-        control_socket(domid),
-        status_file(domid),
-        f"{paths.domains_dir()}/{domid}{_RECORD}",
-    ):
+    """Remove all files of a domain that is gone, first the record that says that it is there."""
+    for path in (_record_file(domid), control_socket(domid), status_file(domid)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
@@ -87,7 +85,9 @@ def last_domid() -> int:
 
 def save_last_domid(domid: int) -> None:
     """Remember which domid was given out last; OSError."""
-    _replace(f"{paths.domains_dir()}/{_LAST_DOMID}", str(domid))
+    # Of one length, so it can be written in place: it is on the way to each domain's start.
+    with open(f"{paths.domains_dir()}/{_LAST_DOMID}", "w", encoding="ascii") as file:
+        file.write(f"{domid:5}")
 
 
 def process_started(pid: int) -> int | None:
@@ -98,9 +98,3 @@ def process_started(pid: int) -> int | None:
             return int(file.read().rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):
         return None
-
-
-def _replace(path: str, text: str) -> None:
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.new", path)

@@ -50,8 +50,10 @@ def release(daemon: Daemon, domain: Domain) -> None:
         return
     domain.cancel_timer()
     reason = domain.shutdown_reason
-    forget_in_xenstore(daemon.store, domain.domid)
+    # In this order: a daemon that is killed here leaves a domain that only xenstore knows, which
+    # the next daemon makes it forget.
     domain_files.remove(domain.domid)
+    forget_in_xenstore(daemon.store, domain.domid)
     domain.log(f"Domain {domain.domid} is gone")
     if domain.pidfd is not None:
         daemon.loop.forget(domain.pidfd)
@@ -65,12 +67,12 @@ def release(daemon: Daemon, domain: Domain) -> None:
 
 
 def forget_in_xenstore(store: Store, domid: int) -> None:
-    """End a domain's use of the store, and remove its nodes."""
-    with contextlib.suppress(XenstoreError):
-        # It is not introduced, if its creation failed early.
-        store.release_domain(domid)
+    """Remove a domain's nodes, and end its use of the store."""
     try:
         xenstore_layout.remove(store, domid)
     except XenstoreError as error:
         # The journal's disk is full, for one. The next domain of this domid replaces them.
         _log.error("the nodes of domain %d stay: %s", domid, error)
+    with contextlib.suppress(XenstoreError):
+        # It is not introduced, if its creation failed early.
+        store.release_domain(domid)

@@ -37,6 +37,7 @@ class Daemon:
     def __init__(self) -> None:
         """Take the run directory over; DaemonError, OSError, JournalError if that cannot be."""
         self._lock = _lock()
+        self._stopping = False
         self.loop = EventLoop()
         # First, because it takes its time while the rest goes on.
         self.zygote = ZygoteLink(self.loop, self._process_ended)
@@ -58,11 +59,18 @@ class Daemon:
         self.hypervisor_log.add("(XEN) Xenolith's daemon serves")
 
     def run(self) -> None:
-        """Serve until :meth:`stop`."""
-        self.loop.run()
+        """Serve until :meth:`stop`. A bug that one request meets does not end the others."""
+        while not self._stopping:
+            try:
+                self.loop.run()
+            except Exception:
+                _log.exception("a bug of the daemon")
+                # What was posted behind the call that failed still waits.
+                self.loop.post(lambda: None)
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; may be called from a signal handler."""
+        self._stopping = True
         self.loop.post(self.loop.stop)
 
     def close(self) -> None:

@@ -36,16 +36,22 @@ class ZygoteLink:
         self._connection = self._start()
 
     def spawn(self, domid: int, config: rpc.Body, fds: dict[str, int], then: Spawned) -> None:
-        """Start a domain process; closes ``fds``, which it gets by role."""
-        if self._connection.closed:
-            self._connection = self._start()
+        """Start a domain process; closes ``fds``, which it gets by role. ``then`` runs later."""
 
         def answered(result: Any, received: list[int]) -> None:
             if isinstance(result, Exception):
-                then(DaemonError(f"The domain's process could not be started: {result}"))
+                then(DaemonError(f"its process could not be started: {result}"))
             else:
                 then((result["pid"], received[0]))
 
+        if self._connection.closed:
+            try:
+                self._connection = self._start()
+            except OSError as error:
+                rpc.close_all(list(fds.values()))
+                failure = DaemonError(f"the zygote could not be started: {error.strerror}")
+                self._loop.post(lambda: then(failure))
+                return
         params = {"domid": domid, "config": config, "roles": list(fds)}
         self._connection.call("spawn", params, answered, list(fds.values()))
 
