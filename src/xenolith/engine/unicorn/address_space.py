@@ -160,6 +160,18 @@ class AddressSpace:
         start = self._library.ram_address(self._handle, c_void_p(region.host_page(gfn)))
         self._library.invalidate_code(self._handle, start, start + (count << PAGE_SHIFT))
 
+    def host_address(self, address: int) -> int | None:
+        """Where the host has a byte of the guest's memory; None where there is none, or it may be hidden."""
+        gfn = address >> PAGE_SHIFT
+        region = self._region(gfn)
+        if region is None or self._nested is not None or gfn in self._holes:
+            return None
+        return region.host_page(gfn) + address % PAGE_SIZE
+
+    def invalidate_code_at(self, address: int) -> None:
+        """Forget code translated from the page of an address."""
+        self.invalidate_code(Gfn(address >> PAGE_SHIFT), 1)
+
     def close(self) -> None:
         """Give the maps back; the emulator must be gone."""
         for region in self._regions:

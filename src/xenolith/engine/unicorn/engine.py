@@ -25,6 +25,7 @@ from xenolith.engine.unicorn.library import (
 from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
+from xenolith.engine.unicorn.string_store import finish_string_store
 from xenolith.engine.unicorn.vcpu import UnicornVcpu
 from xenolith.engine.unicorn.vmcb import (
     MSR_MAP_BYTES,
@@ -40,6 +41,8 @@ _PRIVATE_BASE = 1 << 41
 """Beyond the 40-bit addresses that the emulated CPU has: for itself, but not for a guest's page tables."""
 
 _PRIVATE_BYTES = 4 << 20
+_STARTING_SLICE_US = 3000
+
 _CODE_BUFFER_BYTES = 64 << 20
 
 
@@ -97,6 +100,8 @@ class UnicornEngine:
         self._current: UnicornVcpu | None = None
         self._pause_intercepted = False
         self._gaps_watched = False
+        self.starting = True
+        """Whether no hypercall has been made yet: runs are then cut into slices."""
         self._nested_root = 0
         self._vcpus: list[UnicornVcpu] = []
 
@@ -144,7 +149,8 @@ class UnicornEngine:
         self._load(vcpu)
         vcpu.offer()
         library = self._library
-        error = library.emu_start(self._handle, self.registers.rip, 0, 0, 0)
+        timeout = _STARTING_SLICE_US if self.starting else 0
+        error = library.emu_start(self._handle, self.registers.rip, 0, timeout, 0)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -154,6 +160,8 @@ class UnicornEngine:
         else:
             library.check(error, "run the guest")
         vcpu.collect()
+        if timeout:
+            finish_string_store(self.registers, self._space)
 
     def stop(self) -> None:
         """See HvmEngine."""

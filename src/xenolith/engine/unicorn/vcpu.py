@@ -120,6 +120,7 @@ class UnicornVcpu:
 
     def _hypercall(self) -> None:
         self.registers.skip(_VMMCALL_BYTES)
+        self._engine.starting = False
         self._handler.hypercall()
 
     def _cpuid(self) -> None:
