@@ -59,8 +59,8 @@ class DomainTrace:
         self._sink = sink
         self._callers: list[str] = []
         """Who makes the calls that are under way, the outermost first: all are the same vCPU."""
-        self._held: list[str] = []
-        """Lines to be written once the outermost call is over."""
+        self._held: list[Line | None] = []
+        """Lines to be written once the outermost call is over; None is that of a call under way."""
 
     def hypercall(self, vcpu: Vcpu, number: int, registers: Registers, handler: Handler) -> int:
         """See Tracer."""
@@ -99,7 +99,7 @@ class DomainTrace:
         name, signature = signature_of(number)
         reading = _read(signature, Look(vcpu.paging, made), registers)
         place = len(self._held)
-        self._held.append("")
+        self._held.append(None)
         self._callers.append(values.vcpu(vcpu.id))
         return _CallUnderWay(name, reading, made, place, self._now())
 
@@ -109,19 +109,19 @@ class DomainTrace:
         what = line.call(
             call.name, _arguments(call.reading, outcome), _result(call.reading, outcome), took
         )
-        self._held[call.place] = str(Line(call.made // 1000, who, len(self._callers), what))
+        self._held[call.place] = Line(call.made // 1000, who, len(self._callers), what)
         if not self._callers:
             lines, self._held = self._held, []
-            for text in lines:
-                self._sink(text)
+            for held in lines:
+                self._sink(str(held))
 
     def _event(self, channel: Channel, way: str) -> None:
         what = line.event(channel.port, self._kind(channel), way)
-        text = str(Line(self._now() // 1000, self._actor, len(self._callers), what))
+        seen = Line(self._now() // 1000, self._actor, len(self._callers), what)
         if self._callers:
-            self._held.append(text)
+            self._held.append(seen)
         else:
-            self._sink(text)
+            self._sink(str(seen))
 
     def _kind(self, channel: Channel) -> str:
         """What the port is for."""

@@ -20,8 +20,10 @@ from xenolith.abi.xen import (
 
 Show = Callable[[int], str]
 
+TEXT_BYTES = 64
+"""How much of a text is worth reading."""
+
 _LARGEST_COUNT = 1_000_000
-_TEXT_SHOWN = 64
 _NS_PER_US, _NS_PER_MS, _NS_PER_S = 1_000, 1_000_000, 1_000_000_000
 
 _DOMIDS = {
@@ -34,6 +36,18 @@ _DOMIDS = {
 }
 
 _ERRNOS = {-member.value: f"-{member.name}" for member in Errno}
+
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+def _in_c(byte: int) -> str:
+    character = chr(byte)
+    plain = character if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
+    return _ESCAPES.get(character, plain)
+
+
+# Not the codec unicode_escape: it is imported when first used, which a jailed process cannot do.
+_C_NOTATION = [_in_c(byte) for byte in range(256)]
 
 
 def number(value: int) -> str:
@@ -119,13 +133,9 @@ def error(value: int) -> str:
 
 def text(data: bytes, size: int | None = None) -> str:
     """The beginning of a text of ``size`` bytes (len(data) if None) in C's notation."""
-    shown = data[:_TEXT_SHOWN].decode("latin-1").encode("unicode_escape").decode("ascii")
-    more = "..." if (len(data) if size is None else size) > _TEXT_SHOWN else ""
-    return '"' + shown.replace('"', '\\"') + f'"{more}'
-
-
-TEXT_BYTES = _TEXT_SHOWN
-"""How much of a text is worth reading."""
+    shown = "".join(_C_NOTATION[byte] for byte in data[:TEXT_BYTES])
+    more = "..." if (len(data) if size is None else size) > TEXT_BYTES else ""
+    return f'"{shown}"{more}'
 
 
 def c_string(data: bytes) -> str:

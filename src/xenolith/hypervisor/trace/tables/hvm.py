@@ -17,13 +17,9 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.hypervisor.trace import values
 from xenolith.hypervisor.trace.decoding import Call, Commands, Look, Value
 from xenolith.hypervisor.trace.structs import Struct
+from xenolith.hypervisor.trace.values import Show
 
 _TYPE_SHIFT = 56
-
-_EVENT_CHANNELS = (HvmParam.STORE_EVTCHN, HvmParam.CONSOLE_EVTCHN, HvmParam.BUFIOREQ_EVTCHN)
-
-_shutdown_reason = values.one_of(ShutdownReason)
-_timer_mode = values.one_of(TimerMode)
 
 
 def _callback(value: int) -> str:
@@ -39,20 +35,19 @@ def _callback(value: int) -> str:
             return hex(value)
 
 
+_VALUES: dict[int, Show] = {
+    HvmParam.CALLBACK_IRQ: _callback,
+    HvmParam.STORE_EVTCHN: values.number,
+    HvmParam.CONSOLE_EVTCHN: values.number,
+    HvmParam.BUFIOREQ_EVTCHN: values.number,
+    HvmParam.TIMER_MODE: values.one_of(TimerMode),
+    HvmParam.TRIPLE_FAULT_REASON: values.one_of(ShutdownReason),
+}
+"""What the parameters hold that are not addresses or sizes."""
+
+
 def _value(param: XenHvmParam, _look: Look) -> str:
-    """What a parameter holds depends on which it is."""
-    value = param.value
-    match param.index_:
-        case HvmParam.CALLBACK_IRQ:
-            return _callback(value)
-        case HvmParam.TRIPLE_FAULT_REASON:
-            return _shutdown_reason(value)
-        case HvmParam.TIMER_MODE:
-            return _timer_mode(value)
-        case index if index in _EVENT_CHANNELS:
-            return values.number(value)
-        case _:
-            return hex(value)
+    return _VALUES.get(param.index_, hex)(param.value)
 
 
 _index = values.one_of(HvmParam)
