@@ -38,11 +38,11 @@ class RunstateAccount:
         extra = now - self._entry_time if self.state == Runstate.running else 0
         return self._times[Runstate.running] + extra
 
-    def info(self) -> bytes:
-        """A struct vcpu_runstate_info."""
-        return VCPU_RUNSTATE_INFO.pack(
-            VcpuRunstateInfo(self.state, self._entry_time, tuple(self._times))
-        )
+    def info(self, now: int) -> bytes:
+        """A struct vcpu_runstate_info, the time in the present state counted up to ``now``."""
+        times = self._times.copy()
+        times[self.state] += now - self._entry_time
+        return VCPU_RUNSTATE_INFO.pack(VcpuRunstateInfo(self.state, self._entry_time, tuple(times)))
 
     def register(self, area: list[memoryview]) -> None:
         """Keep the guest's area, given as the pieces of frames that it lies in, up to date."""
@@ -53,7 +53,7 @@ class RunstateAccount:
         """Write the registered area. The guest stands still, so no update flag is needed."""
         if not self._area:
             return
-        info = self.info()
+        info = self.info(self._entry_time)
         for piece in self._area:
             piece[:] = info[: len(piece)]
             info = info[len(piece) :]

@@ -66,7 +66,7 @@ def _is_up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> int:
 
 
 def _get_runstate_info(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
-    caller.paging.copy_to(argument, vcpu.runstate.info())
+    caller.paging.copy_to(argument, vcpu.runstate.info(vcpu.domain.clock.now()))
 
 
 def _register_runstate_area(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
