@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xenolith.abi.errno import Errno, XenError
-from xenolith.abi.hvm_params import CallbackType, HvmParam
+from xenolith.abi.hvm_params import HVM_NR_PARAMS, CallbackType, HvmParam
 from xenolith.abi.sched import SHUTDOWN_MAX, ShutdownReason
 
-_READABLE = frozenset(
+_WRITABLE = frozenset(
     {
         HvmParam.CALLBACK_IRQ,
-        HvmParam.STORE_PFN,
         HvmParam.STORE_EVTCHN,
+        HvmParam.CONSOLE_EVTCHN,
         HvmParam.VM86_TSS,
         HvmParam.VM86_TSS_SIZED,
-        HvmParam.CONSOLE_PFN,
-        HvmParam.CONSOLE_EVTCHN,
         HvmParam.ACPI_IOPORTS_LOCATION,
         HvmParam.VM_GENERATION_ID_ADDR,
         HvmParam.X87_FIP_WIDTH,
     }
 )
-_WRITABLE = frozenset(
-    {HvmParam.CALLBACK_IRQ, HvmParam.VM86_TSS, HvmParam.ACPI_IOPORTS_LOCATION,
-     HvmParam.VM_GENERATION_ID_ADDR, HvmParam.X87_FIP_WIDTH}
-)  # fmt: skip
+_READABLE = _WRITABLE | {HvmParam.STORE_PFN, HvmParam.CONSOLE_PFN, HvmParam.ALTP2M}
+_DEPRECATED = frozenset(
+    {
+        HvmParam.PAE_ENABLED,
+        HvmParam.DM_DOMAIN,
+        HvmParam.MEMORY_EVENT_CR0,
+        HvmParam.MEMORY_EVENT_CR3,
+        HvmParam.MEMORY_EVENT_CR4,
+        HvmParam.MEMORY_EVENT_INT3,
+        HvmParam.NESTEDHVM,
+        HvmParam.MEMORY_EVENT_SINGLE_STEP,
+        HvmParam.BUFIOREQ_EVTCHN,
+        HvmParam.MEMORY_EVENT_MSR,
+    }
+)
 _TYPE_SHIFT = 56
 
 
@@ -61,7 +70,7 @@ class HvmParams:
 
     @staticmethod
     def _check(index: int, allowed: frozenset[HvmParam]) -> None:
-        if index not in HvmParam.__members__.values():
+        if index >= HVM_NR_PARAMS or index in _DEPRECATED:
             raise XenError(Errno.EINVAL, f"HVM parameter {index}")
         if index not in allowed:
-            raise XenError(Errno.EPERM, f"HVM parameter {HvmParam(index).name}")
+            raise XenError(Errno.EPERM, f"HVM parameter {index}")
