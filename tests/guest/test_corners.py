@@ -24,6 +24,7 @@ VCPUS = {
     "lock": 3,
     "memory_map": 1,
     "multicall": 1,
+    "nmi": 2,
     "poll": 2,
     "runstate": 2,
     "self_modifying": 1,
@@ -31,8 +32,10 @@ VCPUS = {
     "sipi_ignored": 2,
     "smp_start": 4,
     "timers": 1,
+    "upcall_vector": 1,
     "version": 1,
     "x2apic": 2,
+    "xapic": 1,
 }
 """The guests that tell the result themselves, and the vCPUs that each needs."""
 

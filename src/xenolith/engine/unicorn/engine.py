@@ -71,7 +71,7 @@ class UnicornEngine:
         )
         self._failure: BaseException | None = None
         self._void = Void()
-        devices = MmioPages(lib, self._fail, self.stop)
+        devices = MmioPages(lib, self._collect, self._fail, self.stop)
         self._space = AddressSpace(lib, self._handle, memory, devices, self._filter)
         private = PrivateMemory(_PRIVATE_BASE, _PRIVATE_BYTES)
         self._private = private
@@ -263,6 +263,11 @@ class UnicornEngine:
         for vcpu in self._vcpus:
             vcpu.vmcb.use_nested_paging(nested_root)
             vcpu.enter_again = vcpu.initial is None
+
+    def _collect(self) -> None:
+        """A device's registers are about to be looked at: they show what the guest has taken by now."""
+        assert self._current is not None
+        self._current.collect()
 
     def _fail(self, failure: BaseException) -> None:
         """Make :meth:`run` raise what a callback of the emulator must not."""

@@ -46,7 +46,7 @@ class UnicornVcpu:
         self._vmcb_address = vmcb_address
         self._request = engine.interrupt_request
         self._offered = -1
-        self._nmi = False
+        self._nmi = self._nmi_offered = False
         self._exits = {
             Exit.CPUID.value: self._cpuid,
             Exit.PAUSE.value: self._pause,
@@ -61,7 +61,7 @@ class UnicornVcpu:
         """See HvmVcpu."""
         self.initial = state
         self._offered = -1
-        self._nmi = False
+        self._nmi = self._nmi_offered = False
 
     def run(self) -> None:
         """See HvmVcpu."""
@@ -99,6 +99,7 @@ class UnicornVcpu:
             request = _REQUEST_VIRQ
         else:
             request = 0
+        self._nmi_offered = self._nmi
         self._request[0] = request | _REQUEST_NMI if self._nmi else request
 
     def collect(self) -> None:
@@ -107,8 +108,8 @@ class UnicornVcpu:
         if self._offered >= 0 and not request & _REQUEST_VIRQ:
             vector, self._offered = self._offered, -1
             self._handler.vector_delivered(vector)
-        if self._nmi and not request & _REQUEST_NMI:
-            self._nmi = False
+        if self._nmi_offered and not request & _REQUEST_NMI:
+            self._nmi = self._nmi_offered = False
 
     def exit(self, code: int) -> None:
         """Handle a #VMEXIT; GuestException makes the instruction fault instead of complete."""
