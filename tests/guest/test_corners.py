@@ -25,6 +25,7 @@ VCPUS = {
     "memory_map": 1,
     "multicall": 1,
     "nmi": 2,
+    "pending_together": 1,
     "poll": 2,
     "runstate": 2,
     "self_modifying": 1,
