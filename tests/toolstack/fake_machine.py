@@ -57,7 +57,7 @@ class FakeMachine:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="hypervisor")
         self._booted = False
-        self._paused = True
+        self._pauses = 1
         self._line = b""
         self._sink: Callable[[str], None] | None = None
         self._parser = MessageParser()
@@ -82,15 +82,18 @@ class FakeMachine:
         self._thread.join()
 
     def pause(self) -> None:
-        self._paused = True
+        self._pauses += 1
 
     def unpause(self) -> None:
-        self._paused = False
+        self._pauses -= 1
         if not self._booted:
             self._booted = True
             self._boot()
+        self._events.console_input_wanted()
 
     def console_input(self, data: bytes) -> int:
+        if self._pauses:
+            return 0
         taken = data[:_INPUT_ROOM]
         self._print(taken)
         self._line += taken

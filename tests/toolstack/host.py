@@ -91,9 +91,9 @@ def eventually(condition: Callable[[], bool], explain: Callable[[], object] = la
         time.sleep(0.01)
 
 
-def read_until(sock: socket.socket, wanted: bytes) -> bytes:
-    """All that comes from a socket up to ``wanted``; AssertionError if it does not come."""
-    sock.settimeout(10)
+def read_until(sock: socket.socket, wanted: bytes, timeout: float = 10) -> bytes:
+    """All that comes from a socket up to ``wanted``; TimeoutError if it does not come."""
+    sock.settimeout(timeout)
     data = b""
     while wanted not in data:
         part = sock.recv(1 << 16)

@@ -65,13 +65,21 @@ def test_a_console_ends_with_the_domain_and_every_byte(host: Host) -> None:
         assert toolstack.wait(domid).reason == ShutdownReason.poweroff
 
 
-def test_pausing_shows_in_the_list(host: Host) -> None:
+def test_a_paused_domain_stands_still_however_often_it_was_paused(host: Host) -> None:
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web"))
         toolstack.pause(domid)
+        toolstack.pause(domid)
         assert toolstack.list()[1].paused
+        with toolstack.console(domid) as console:
+            console.sendall(b"print 3\n")
+            read_until(console, b"booted")
+            with pytest.raises(TimeoutError):
+                read_until(console, b"print", 0.2)
+            toolstack.unpause(domid)
+            assert not toolstack.list()[1].paused
+            read_until(console, b"xxx\n")
         toolstack.unpause(domid)
-        assert not toolstack.list()[1].paused
 
 
 def test_shutdown_and_reboot_go_through_xenstore(host: Host) -> None:

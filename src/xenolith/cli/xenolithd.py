@@ -55,7 +55,7 @@ def _log_to_file() -> None:
     """Send standard error, and with it that of the zygote, to the daemon's log."""
     os.makedirs(paths.log_dir(), mode=0o700, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    log = os.open(f"{paths.log_dir()}/xenolithd.log", flags, 0o600)
+    log = os.open(paths.daemon_log(), flags, 0o600)
     os.dup2(log, 2)
     os.close(log)
 

@@ -97,17 +97,23 @@ def _ready(process: DomainProcess, request: Request) -> None:
 
 
 def _pause(process: DomainProcess, request: Request) -> None:
+    """Pausing twice is pausing once: the machine counts, people do not."""
+
     def pause(machine: Machine) -> None:
-        machine.pause()
-        process.status.set_paused()
+        if not process.paused:
+            process.paused = True
+            machine.pause()
+            process.status.set_paused()
 
     _in_hypervisor(process, request, pause)
 
 
 def _unpause(process: DomainProcess, request: Request) -> None:
     def unpause(machine: Machine) -> None:
-        process.status.clear_paused()
-        machine.unpause()
+        if process.paused:
+            process.paused = False
+            process.status.clear_paused()
+            machine.unpause()
 
     _in_hypervisor(process, request, unpause)
 

@@ -62,8 +62,11 @@ class DomainProcess:
         self.control = DomainControl(self, socket.socket(fileno=handover.fds["control"]))
         self.channels: dict[str, tuple[int, int]] = {}
         self.relay: XenstoreRelay | None = None
+        self.paused = True
+        """The hypervisor thread's alone, once the machine is built."""
         self._machine: Machine | None = None
         self._hypervisor_ended = False
+        self._stopping = False
         self._showing = False
         # The hypervisor thread's alone.
         self._untyped = b""
@@ -90,6 +93,9 @@ class DomainProcess:
 
     def stop(self) -> None:
         """End the machine, then the process once its last output is delivered. I/O thread."""
+        if self._stopping:
+            return
+        self._stopping = True
         if self._machine is not None:
             self._machine.stop()
             self._hypervisor_ended = True

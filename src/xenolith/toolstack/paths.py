@@ -56,10 +56,19 @@ def log_dir() -> str:
     return "/var/log/xen" if _is_system() else f"{state_dir()}/logs"
 
 
+def daemon_log() -> str:
+    """The daemon's own log, which is also the zygote's."""
+    return f"{log_dir()}/xenolithd.log"
+
+
+def console_log_dir() -> str:
+    """The directory of the logs of guests' consoles."""
+    return "/var/log/xen/console" if _is_system() else log_dir()
+
+
 def console_log(name: str) -> str:
     """The file that keeps all that the guest of a domain printed."""
-    base = "/var/log/xen/console" if _is_system() else f"{state_dir()}/logs"
-    return f"{base}/guest-{name}.log"
+    return f"{console_log_dir()}/guest-{name}.log"
 
 
 def domain_log(name: str) -> str:

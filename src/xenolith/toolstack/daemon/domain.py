@@ -117,7 +117,9 @@ class Domain:
         return self._log_fd
 
     def log(self, text: str) -> None:
-        """Add a line to the domain's own log."""
+        """Add a line to the domain's own log, as long as there is a domain."""
+        if self.released:
+            return
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         # The log is an aid; a domain must not fail because its log does.
         with contextlib.suppress(OSError):

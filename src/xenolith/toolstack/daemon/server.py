@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import socket
 
 from xenolith.builder.kernel_cache import KernelCache
@@ -37,6 +38,7 @@ class Daemon:
     def __init__(self) -> None:
         """Take the run directory over; DaemonError, OSError, JournalError if that cannot be."""
         self._lock = _lock()
+        _raise_file_limit()
         self._stopping = False
         self.loop = EventLoop()
         # First, because it takes its time while the rest goes on.
@@ -44,7 +46,7 @@ class Daemon:
         for directory in (
             paths.domains_dir(),
             paths.log_dir(),
-            os.path.dirname(paths.console_log("")),
+            paths.console_log_dir(),
             paths.dump_dir(),
         ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -140,6 +142,12 @@ class Daemon:
         """The zygote tells how a process ended; the domain may be gone already."""
         if code != 0:
             self.hypervisor_log.add(f"(XEN) process {pid} of a domain has ended with code {code}")
+
+
+def _raise_file_limit() -> None:
+    """A domain takes five descriptors here, and the usual limit of 1024 is for select(2)."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _lock() -> int:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xenolith.toolstack import rpc
+from xenolith.toolstack import paths, rpc
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import creation, ending, host_info, lifecycle, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
@@ -41,6 +41,9 @@ def _run(daemon: Daemon, request: Request) -> None:
         request.fail(f"{request.method} failed: {error}")
     except (KeyError, TypeError, ValueError) as error:
         request.fail(f"{request.method}: bad parameter {error}", rpc.INVALID_PARAMS)
+    except Exception:
+        request.fail(f"{request.method} met a bug of the daemon, see {paths.daemon_log()}")
+        raise
 
 
 def _domain(daemon: Daemon, request: Request) -> Domain:
