@@ -6,6 +6,7 @@ The exit status is 1 if a target is missed or a section failed.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ INTERRUPTED = 130
 def main() -> int:
     """Run the sections that are asked for; return the exit status."""
     options = _parser().parse_args()
+    # So that whoever ends us ends the guests as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sections = options.only or list(SECTIONS)
     peer = packages.ensure_peer(_report)
     facts = host_facts.facts(peer=peer)

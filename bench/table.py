@@ -25,8 +25,8 @@ def row(figure: Figure) -> str:
     return _row(
         (
             figure.name,
-            f"{number(figure.median)} {figure.unit}",
-            _NONE if peer is None else f"{number(peer)} {figure.unit}",
+            _amount(figure.median, figure.unit),
+            _NONE if peer is None else _amount(peer, figure.unit),
             _NONE if ratio is None else number(ratio),
             _range(figure.judged_samples),
             _NONE if figure.target is None else _target(figure.target, figure.unit),
@@ -49,10 +49,15 @@ def number(value: float) -> str:
     return f"{value:.2f}"
 
 
+def _amount(value: float, unit: str) -> str:
+    """A value in its unit; without one it is a count."""
+    return f"{number(value)} {unit}" if unit else f"{value:,.0f}"
+
+
 def _target(target: Target, unit: str) -> str:
     if target.judged is Judged.RATIO:
         unit = "x"
-    return f"{target.relation.value} {target.bound:,g} {unit}"
+    return f"{target.relation.value} {target.bound:,g} {unit}".rstrip()
 
 
 def _range(samples: Sequence[float]) -> str:

@@ -13,8 +13,8 @@ MARKER = b"XENOLITH: user space is up"
 
 
 def debian(images: Images, memory: int) -> GuestSpec:
-    """The example domain with one vCPU; the memory is in MiB."""
-    return GuestSpec(images.kernel, images.ramdisk, "mitigations=off", memory)
+    """The example domain with one vCPU; the memory is in MiB. A panic of the guest ends it."""
+    return GuestSpec(images.kernel, images.ramdisk, "mitigations=off panic=-1", memory)
 
 
 def user_space(guest: Guest) -> float:

@@ -12,24 +12,28 @@ from bench.figure import Figure, Relation, Target
 from bench.guest import GuestSpec, Hypervisor
 from bench.sections.boot import MARKER, debian
 
+_MEMORY_MIB = 80
+"""The least in which Debian's kernel boots. In 64 MiB it runs out of memory under either."""
+
 _DEADLINE_S = 600.0
 
 
 def measure(contest: Contest) -> Iterator[Figure]:
-    """Domains of 64 MiB; the time is that to the user space of the last one."""
+    """How many come up, and the time until the last of them has."""
     count = contest.effort.domains
     if count == 0:
         return
-    spec = debian(contest.images, memory=64)
+    spec = debian(contest.images, _MEMORY_MIB)
     up, seconds = _boot_at_once(contest.ours, spec, count)
     peer_up: list[float] = []
     peer_seconds: list[float] = []
     if contest.peer is not None:
         reached, took = _boot_at_once(contest.peer, spec, count)
         peer_up, peer_seconds = [reached], [took]
+    name = f"{count} domains, {_MEMORY_MIB} MiB"
     target = Target(Relation.AT_LEAST, count)
-    yield Figure(f"domains up, of {count} at once", "", [up], peer_up, target)
-    yield Figure(f"until the last of {count} is up", "s", [seconds], peer_seconds)
+    yield Figure(f"{name}: up", "", [up], peer_up, target)
+    yield Figure(f"{name}: last up", "s", [seconds], peer_seconds)
 
 
 def _boot_at_once(hypervisor: Hypervisor, spec: GuestSpec, count: int) -> tuple[float, float]:

@@ -32,6 +32,11 @@ def test_without_the_peer_a_ratio_is_left_open() -> None:
     assert shown == ["page", "faults", "80.0", "k/s", "-", "-", "-", ">=", "1.2", "x"]
 
 
+def test_a_figure_without_a_unit_is_a_count() -> None:
+    shown = table.row(Figure("up", "", [31.0], target=Target(Relation.AT_LEAST, 32))).split()
+    assert shown == ["up", "31", "-", "-", "-", ">=", "32", "MISSED"]
+
+
 def test_rows_line_up_with_the_header_within_100_columns() -> None:
     long = Figure(
         *("first instruction, tiny guests", "/s", [123456.0, 99999.0], [123456.0, 99999.0]),
