@@ -52,7 +52,7 @@ def show(stream: socket.socket) -> None:
 
 @contextmanager
 def _raw(terminal: int, interactive: bool) -> Iterator[None]:
-    """Have a terminal pass on every key at once and unseen."""
+    """Have a terminal pass on every byte as it is, both ways, as cfmakeraw(3) does."""
     if not interactive:
         yield
         return
@@ -62,7 +62,8 @@ def _raw(terminal: int, interactive: bool) -> Iterator[None]:
         termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
         | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
     )  # fmt: skip
-    # Output is left cooked: guests without a line discipline (XTF) end lines in bare newlines.
+    # The guest's own terminal ends lines; what it puts out raw (an editor's) must arrive so.
+    oflag &= ~termios.OPOST
     cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     control = list(control)
