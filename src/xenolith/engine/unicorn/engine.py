@@ -237,16 +237,17 @@ class UnicornEngine:
 
     def _load(self, vcpu: UnicornVcpu) -> None:
         """Make a vCPU the one whose registers the CPU holds."""
-        if self._current is vcpu and not vcpu.initial:
+        current = self._current
+        if current is vcpu and vcpu.initial is None and not vcpu.enter_again:
             return
-        if self._current is not None and self._current is not vcpu:
-            self._library.context_save(self._handle, self._current.context)
+        if current is not None and current is not vcpu:
+            self._library.context_save(self._handle, current.context)
         self._current = vcpu
-        if vcpu.initial is None:
-            self._library.context_restore(self._handle, vcpu.context)
-        else:
+        if vcpu.initial is not None:
             self._library.context_restore(self._handle, self._host_context)
             vcpu.enter()
+        elif current is not vcpu:
+            self._library.context_restore(self._handle, vcpu.context)
         if vcpu.enter_again:
             vcpu.follow_filter()
         self._library.tlb_flush(self._cpu)
