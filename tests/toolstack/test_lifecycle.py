@@ -87,11 +87,14 @@ def test_rename_restart(host: Host) -> None:
             read_until(console, b"xenstore: web\n")
 
 
-@pytest.mark.parametrize("action", ["coredump-destroy", "coredump-restart"])
-def test_coredump(host: Host, action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [("coredump-destroy", "crash"), ("coredump-restart", "crash"), ("coredump-destroy", "bug")],
+)
+def test_coredump(host: Host, action: str, word: str) -> None:
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web", on_crash=action))
-        type_line(toolstack, domid, "crash")
+        type_line(toolstack, domid, word)
         end = toolstack.wait(domid)
         assert (end.successor is not None) == (action == "coredump-restart")
         (core,) = (host.state_dir / "dump").iterdir()
