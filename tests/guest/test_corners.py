@@ -34,6 +34,7 @@ VCPUS = {
     "smp_start": 4,
     "timers": 1,
     "upcall_vector": 1,
+    "user_mode": 1,
     "version": 1,
     "x2apic": 2,
     "xapic": 1,

@@ -13,6 +13,9 @@
 
 #define EXCP_VMEXIT 0x100 /* numbers from here on are #VMEXIT codes */
 #define EXCEPTION_UD 6
+#define EXCEPTION_NP 11
+#define EXCEPTION_GP 13
+#define ERROR_IDT 2u /* the error code names a gate */
 
 #define EFER_SCE 1u
 #define EFLAGS_RF 0x10000u
@@ -70,6 +73,16 @@ struct hook_context {
     uint64_t unmapped_address;
 };
 
+/* In long mode the library gives the offset of a gate, where the architecture has 8 times its number. */
+static void correct_error_code(struct hook_context *context, uint32_t number)
+{
+    int32_t *error_code = context->exception_is_int - 1; /* as cpu_layout.py has found them */
+
+    if ((number == EXCEPTION_NP || number == EXCEPTION_GP) && (*context->hflags & HFLAG_LMA)
+        && ((uint32_t)*error_code & ERROR_IDT))
+        *error_code = *error_code >> 4 << 3 | (*error_code & 7);
+}
+
 /* UC_HOOK_INTR: an exception to deliver, or a #VMEXIT to hand to the hypervisor in place */
 void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *context)
 {
@@ -79,6 +92,7 @@ void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *conte
             context->raise(context->env, context->raise_vector, context->raise_error_code);
         return;
     }
+    correct_error_code(context, number);
     context->do_interrupt(context->cpu);
     /* else the next #VMEXIT would move RIP to the stale exception_next_eip of this INT n */
     *context->exception_is_int = 0;
