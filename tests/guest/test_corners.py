@@ -23,6 +23,7 @@ VCPUS = {
     "ipi": 2,
     "lock": 3,
     "memory_map": 1,
+    "msr": 1,
     "multicall": 1,
     "nmi": 2,
     "pending_together": 1,

@@ -252,6 +252,10 @@ class UnicornEngine:
             vcpu.follow_filter()
         self._library.tlb_flush(self._cpu)
 
+    def flush_tlb(self) -> None:
+        """In the middle of an exit: forget all translations of addresses."""
+        self._library.tlb_flush(self._cpu)
+
     def follow_filter(self) -> None:
         """In the middle of an exit: go on behind the nested page table that has come in."""
         assert self._current is not None

@@ -69,6 +69,10 @@ class UnicornRegisters:
         """The extended feature enable register."""
         return self._efer[0]
 
+    @efer.setter
+    def efer(self, value: int) -> None:
+        self._efer[0] = value
+
     @property
     def rflags(self) -> int:
         """The flags register, arithmetic flags computed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Vector
+from xenolith.engine.unicorn.efer import EFER, read_efer, write_efer
 from xenolith.engine.unicorn.registers import GENERAL
 from xenolith.engine.unicorn.vmcb import Exit, Offset, Vmcb
 
@@ -138,11 +139,18 @@ class UnicornVcpu:
             raise GuestException(Vector.GP)
         msr = registers.rcx & _LOW32
         if registers.exit_info:
-            self._handler.write_msr(msr, registers.rax & _LOW32 | (registers.rdx & _LOW32) << 32)
+            self._write_msr(msr, registers.rax & _LOW32 | (registers.rdx & _LOW32) << 32)
         else:
-            value = self._handler.read_msr(msr)
+            value = read_efer(registers) if msr == EFER else self._handler.read_msr(msr)
             registers.rax, registers.rdx = value & _LOW32, value >> 32
         registers.skip(_MSR_BYTES)
+
+    def _write_msr(self, msr: int, value: int) -> None:
+        if msr == EFER:
+            write_efer(self.registers, value)
+            self._engine.flush_tlb()
+        else:
+            self._handler.write_msr(msr, value)
 
     def _halt(self) -> None:
         self.registers.skip(_HLT_BYTES)

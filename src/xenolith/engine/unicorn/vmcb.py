@@ -83,7 +83,7 @@ _INTERCEPTS_2 = 0x0C7F
 _DIRECT_MSRS = (
     *range(0x174, 0x177),  # SYSENTER
     0x277,  # PAT
-    *range(0xC0000080, 0xC0000085),  # EFER, STAR, LSTAR, CSTAR, FMASK
+    *range(0xC0000081, 0xC0000085),  # STAR, LSTAR, CSTAR, FMASK; not EFER: see efer.py
     *range(0xC0000100, 0xC0000104),  # FS, GS and kernel GS base, TSC_AUX
 )
 """MSRs that the emulated CPU keeps per vCPU and that need no exit."""
