@@ -19,6 +19,7 @@ VCPUS = {
     "cpuid": 1,
     "exceptions": 1,
     "fpu": 3,
+    "grants": 1,
     "hypercall_page": 1,
     "ipi": 2,
     "lock": 3,

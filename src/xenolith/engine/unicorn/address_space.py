@@ -81,19 +81,19 @@ class AddressSpace:
     def map(self, gfn: Gfn, mfn: Mfn, count: int) -> None:
         """Back guest frames by machine frames; several at once only where there was nothing."""
         region = self._region(gfn)
-        if gfn in self._device_pages:
-            # A region cannot take the place of a device page while the emulator runs.
-            self._filter()
-            self._relocate(gfn, mfn)
-        elif region is None:
-            self._add_region(gfn, mfn, count)
-        else:
+        if region is not None:
             address = region.host_page(gfn)
             # The page belongs to a region's map, which is this object's.
             host_map.replace_shared(
                 address, self._memory_fd, mfn << PAGE_SHIFT, count << PAGE_SHIFT
             )
             self.invalidate_code(gfn, count)
+        elif gfn in self._device_pages:
+            # A region cannot take the place of a device page while the emulator runs.
+            self._filter()
+            self._relocate(gfn, mfn)
+        else:
+            self._add_region(gfn, mfn, count)
         self._holes.difference_update(range(gfn, gfn + count))
         if self._nested is not None:
             machine = self._relocated.get(gfn, gfn << PAGE_SHIFT)
@@ -197,6 +197,7 @@ class AddressSpace:
         address = _RELOCATED_BASE + (len(self._relocated) << PAGE_SHIFT)
         host_address = host_map.map_shared(self._memory_fd, mfn << PAGE_SHIFT, PAGE_SIZE)
         self._add_memory(address, PAGE_SIZE, host_address)
+        self._regions.append(_Region(gfn, 1, host_address))
         self._relocated[gfn] = address
 
     def _add_memory(self, address: int, size: int, host_address: int) -> None:
