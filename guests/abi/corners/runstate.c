@@ -47,8 +47,9 @@ static void second(void)
 
 void test_main(void)
 {
+    struct vcpu_runstate_info info;
     unsigned int tries = 100;
-    struct vcpu_runstate_info info, *across = (void *)&pages[0].bytes[4096 - 16];
+    volatile struct vcpu_runstate_info *across = (void *)&pages[0].bytes[4096 - 16];
 
     events_init();
     expect_equal(register_area((uint64_t)&area), 0);
@@ -71,8 +72,11 @@ void test_main(void)
     sleep_for(MILLISECONDS);
     do /* both are of the same moment unless the vCPU was interrupted in between */
         expect_equal(runstate_op(VCPUOP_get_runstate_info, 0, &info), 0);
-    while (memcmp(across, &info, sizeof(info)) && --tries);
-    expect(tries > 0);
+    while (info.state_entry_time != across->state_entry_time && --tries);
+    expect_equal(across->state, RUNSTATE_running);
+    expect(info.time[RUNSTATE_running] >= across->time[RUNSTATE_running]);
+    expect_equal(info.time[RUNSTATE_blocked], across->time[RUNSTATE_blocked]);
+    expect_equal(info.time[RUNSTATE_offline], across->time[RUNSTATE_offline]);
 
     expect_equal(register_area(1ul << 63), -XEN_EFAULT);
     expect_equal(runstate_op(VCPUOP_get_runstate_info, 99, &info), -XEN_ENOENT);
