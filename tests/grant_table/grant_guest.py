@@ -36,6 +36,7 @@ class Guest:
         self.machine = MachineMemory(RAM_FRAMES + xen_frames)
         self.free = list(range(RAM_FRAMES + xen_frames - 1, RAM_FRAMES - 1, -1))
         self.physmap: dict[Gfn, Mfn] = {Gfn(gfn): Mfn(gfn) for gfn in range(RAM_FRAMES)}
+        self.invalidated: set[Gfn] = set()
         self.granted: dict[Gfn, tuple[Mfn, bool]] = {}
         self.table = GrantTable(DOMID, self, max_frames, max_version)
 
@@ -58,6 +59,10 @@ class Guest:
 
     def gfn_of(self, mfn: Mfn) -> Gfn | None:
         return next((gfn for gfn, other in self.physmap.items() if other == mfn), None)
+
+    def written(self, gfn: Gfn) -> None:
+        assert gfn in self.physmap
+        self.invalidated.add(gfn)
 
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         if gfn >= 1 << 28 or gfn in self.physmap or gfn in self.granted:

@@ -49,6 +49,14 @@ def test_a_mapping_is_the_frame_and_shows_in_the_entry(guest: Guest) -> None:
     assert not guest.table.is_pinned(Mfn(DATA))
 
 
+def test_code_in_a_frame_that_was_written_is_forgotten(guest: Guest) -> None:
+    guest.write_entry(9, GTF_permit_access)
+    guest.table.map(9, 0, readonly=True).unmap()
+    assert not guest.invalidated
+    guest.table.map(9, 0, readonly=False).unmap()
+    assert guest.invalidated == {Gfn(DATA)}
+
+
 def test_a_read_only_mapping_cannot_be_written(guest: Guest) -> None:
     guest.write_entry(9, GTF_permit_access | GTF_readonly)
     with guest.table.map(9, 0, readonly=True) as mapping:

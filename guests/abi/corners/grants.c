@@ -11,7 +11,7 @@
 #define REF 8 /* the first that is not reserved */
 #define WINDOW 0x40000000ull /* guest-physical, empty */
 
-static page_t table_page, status_page, granted, other;
+static page_t table_page, status_page, granted, other, code;
 
 static long grant_op(unsigned int command, void *argument, unsigned int count)
 {
@@ -151,6 +151,24 @@ static void test_copy(unsigned int version)
     expect_equal(copy(&operation), GNTST_bad_page);
 }
 
+/* code that was run must be run anew when a copy has changed it */
+static void test_copy_over_code(void)
+{
+    static const uint8_t seven[] = { 0xb8, 7, 0, 0, 0, 0xc3 }, eight[] = { 0xb8, 8, 0, 0, 0, 0xc3 };
+    int (*function)(void) = (void *)&code;
+    struct gnttab_copy operation = {
+        .source = { .u.gmfn = gfn_of(&other), .domid = DOMID_SELF },
+        .dest = { .u.gmfn = gfn_of(&code), .domid = DOMID_SELF },
+        .len = sizeof(eight),
+    };
+
+    memcpy(&code, seven, sizeof(seven));
+    memcpy(&other, eight, sizeof(eight));
+    expect_equal(function(), 7);
+    expect_equal(copy(&operation), GNTST_okay);
+    expect_equal(function(), 8);
+}
+
 static uint16_t console_flags(void)
 {
     return ((volatile grant_entry_v1_t *)&table_page)[GNTTAB_RESERVED_CONSOLE].flags;
@@ -176,5 +194,6 @@ void test_main(void)
     test_copy(2);
     set_version(1);
     expect_equal(console_flags() & GTF_type_mask, GTF_permit_access);
+    test_copy_over_code();
     expect_equal(map_frame(size.max_nr_frames, &other), -XEN_EINVAL);
 }

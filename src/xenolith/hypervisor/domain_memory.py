@@ -64,6 +64,10 @@ class DomainMemory:
         """Where the guest has put a frame that is not RAM, or None."""
         return self.p2m.gfn_of_placed(mfn)
 
+    def written(self, gfn: Gfn) -> None:
+        """Backends and grant copies have written a guest frame: code may have changed."""
+        self._engine.invalidate_code(gfn, 1)
+
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         """Show a granted frame at an empty or RAM ``gfn``."""
         self.p2m.place(gfn, mfn)

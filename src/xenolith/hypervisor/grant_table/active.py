@@ -9,7 +9,7 @@ from __future__ import annotations
 from xenolith.abi.grant_table import GrantStatus, GTF_sub_page, GTF_type_mask, GTF_writing
 from xenolith.hypervisor.grant_table.entries import ACCESS, Entry
 from xenolith.hypervisor.grant_table.errors import GrantError
-from xenolith.machine.address import Mfn
+from xenolith.machine.address import Gfn, Mfn
 
 MAPPING_FLAGS = GTF_type_mask | GTF_sub_page
 COPY_FLAGS = GTF_type_mask
@@ -20,13 +20,24 @@ _MAX_PINS = 128
 
 
 class ActiveEntry:
-    """A grant of frame ``mfn`` to ``domid``, pinned ``readers`` + ``writers`` times."""
+    """A grant of guest frame ``gfn``, which is ``mfn``, to ``domid``; pinned ``readers`` + ``writers`` times."""
 
-    __slots__ = ("domid", "is_sub_page", "length", "mfn", "readers", "ref", "start", "writers")
+    __slots__ = (
+        "domid",
+        "gfn",
+        "is_sub_page",
+        "length",
+        "mfn",
+        "readers",
+        "ref",
+        "start",
+        "writers",
+    )
 
     def __init__(self, ref: int, entry: Entry, mfn: Mfn) -> None:
         self.ref = ref
         self.domid = entry.domid
+        self.gfn = Gfn(entry.frame)
         self.mfn = mfn
         self.start = entry.start
         self.length = entry.length

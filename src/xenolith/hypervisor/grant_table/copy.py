@@ -54,6 +54,8 @@ def copy(table: GrantTable, op: GnttabCopy) -> GnttabCopy:
                 raise GrantError(GrantStatus.general_error, "the copy is not within the grant")
         data = table.memory.frame(from_end.mfn)[source.offset : source.offset + size]
         table.memory.frame(to_end.mfn)[dest.offset : dest.offset + size] = data
+        if not dest_is_grant:
+            table.memory.written(Gfn(dest.u))
     return op
 
 

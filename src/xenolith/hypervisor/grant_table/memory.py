@@ -34,6 +34,10 @@ class GrantMemory(Protocol):
         """Where the guest has put a frame from :meth:`allocate_frame`; None if nowhere."""
         ...
 
+    def written(self, gfn: Gfn) -> None:
+        """A frame of the guest's was written by someone else, who may have changed its code."""
+        ...
+
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         """Show a granted frame at a guest frame number; XenError if it cannot be there."""
         ...

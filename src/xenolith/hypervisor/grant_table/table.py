@@ -129,6 +129,8 @@ class GrantTable:
 
     def unpin(self, active: ActiveEntry, readonly: bool) -> None:
         """Undo one :meth:`pin`, and tell the guest when the last is gone."""
+        if not readonly:
+            self.memory.written(active.gfn)
         cleared = active.unpin(readonly)
         if cleared:
             self._entries.clear_access(active.ref, cleared)
