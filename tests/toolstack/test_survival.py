@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -205,10 +206,29 @@ def test_a_second_daemon_refuses_to_run(host: Host) -> None:
 
 
 def test_the_daemon_is_killed_at_any_moment(host: Host) -> None:
+    with creating_and_destroying(host) as failures:
+        for delay in (0.02, 0.05, 0.08, 0.13, 0.21, 0.34):
+            with host.connect():
+                pid = host.daemon_pid()
+            time.sleep(delay)
+            host.kill(pid)
+    assert failures == []
+    with host.connect() as toolstack:
+        # What the last daemon left half-made goes; what it had made is there and can be destroyed.
+        for domain in toolstack.list()[1:]:
+            with contextlib.suppress(ToolstackError):
+                toolstack.destroy(domain.domid)
+        eventually(lambda: len(toolstack.list()) == 1, toolstack.list)
+        eventually(lambda: len(host.processes()) == 2, host.processes)
+
+
+@contextlib.contextmanager
+def creating_and_destroying(host: Host) -> Iterator[list[BaseException]]:
+    """Have another thread do both all the time; yields what went wrong that should not."""
     stop = threading.Event()
     failures: list[BaseException] = []
 
-    def keep_creating() -> None:
+    def work() -> None:
         number = 0
         while not stop.is_set():
             number += 1
@@ -221,23 +241,14 @@ def test_the_daemon_is_killed_at_any_moment(host: Host) -> None:
                 failures.append(failure)
                 raise
 
-    thread = threading.Thread(target=keep_creating)
+    thread = threading.Thread(target=work)
     thread.start()
-    for delay in (0.02, 0.05, 0.08, 0.13, 0.21, 0.34):
-        with host.connect():
-            pid = host.daemon_pid()
-        time.sleep(delay)
-        host.kill(pid)
-    stop.set()
-    thread.join()
-    assert failures == []
-    with host.connect() as toolstack:
-        # What the last daemon left half-made goes; what it had made is there and can be destroyed.
-        for domain in toolstack.list()[1:]:
-            with contextlib.suppress(ToolstackError):
-                toolstack.destroy(domain.domid)
-        eventually(lambda: len(toolstack.list()) == 1, toolstack.list)
-        eventually(lambda: len(host.processes()) == 2, host.processes)
+    try:
+        yield failures
+    finally:
+        # Without fail: it would go on against the user's own daemon.
+        stop.set()
+        thread.join()
 
 
 def test_a_daemon_killed_while_a_domain_is_released_leaves_no_trace_of_it(host: Host) -> None:
