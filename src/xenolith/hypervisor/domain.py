@@ -138,7 +138,6 @@ class Domain:
         vcpu = Vcpu(self, vcpu_id, info)
         self.vcpus.append(vcpu)
         self.lapics.append(vcpu.lapic)
-        vcpu.awaits_startup = vcpu_id > 0
 
     def write_hypercall_page(self, value: int) -> None:
         """Fill a page with hypercall stubs: a guest has written its address to the hypercall MSR."""
@@ -193,18 +192,16 @@ class Domain:
 
     def nmi(self, lapic: LocalApic) -> None:
         """Deliver an NMI."""
-        vcpu = self._owner(lapic)
-        vcpu.engine_vcpu.inject_nmi()
-        self.scheduler.wake(vcpu)
+        self._owner(lapic).nmi()
 
     def init(self, lapic: LocalApic) -> None:
-        """INIT: the vCPU goes down until a start-up IPI."""
+        """INIT: the vCPU goes down until a start-up IPI; the last to go down powers the domain off."""
         self._owner(lapic).reset()
 
     def startup(self, lapic: LocalApic, page: int) -> None:
         """Start-up: real mode at ``page`` << 12, if the vCPU waits for it."""
         vcpu = self._owner(lapic)
-        if not vcpu.awaits_startup:
+        if vcpu.initialised:
             return
         vcpu.start(
             CpuState(

@@ -32,6 +32,8 @@ class GuestPaging:
 
     def copy_from(self, address: GuestVirt, size: int) -> bytes:
         """Read ``size`` bytes at a guest-virtual address; XenError(EFAULT) where none is mapped."""
+        if not size:
+            return b""
         start = self.translate(address)
         room = PAGE_SIZE - (address & PAGE_SIZE - 1)
         if size <= room:

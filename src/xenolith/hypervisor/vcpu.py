@@ -16,6 +16,7 @@ from xenolith.hypervisor.hvm.lapic import LocalApic
 from xenolith.hypervisor.hvm.msr_policy import MsrPolicy
 from xenolith.hypervisor.hypercalls.dispatch import dispatch
 from xenolith.hypervisor.runstate import RunstateAccount
+from xenolith.hypervisor.vcpu_timers import VcpuTimers
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestVirt
 
 if TYPE_CHECKING:
@@ -50,13 +51,14 @@ class Vcpu:
         self.write_msr = msrs.write
         self.info_registered = False
         self.initialised = False
-        self.awaits_startup = False
+        """Whether it has registers to run with; if not it waits for a start-up IPI."""
         self.upcall_vector = 0
         """The LAPIC vector of its upcalls (HVMOP_set_evtchn_upcall_vector); 0 if none."""
         self._offers_callback = False
-        self.timer = domain.scheduler.timers.new(self._timer_expired)
-        self._period = 0
-        self.poll_timer = domain.scheduler.timers.new(self.wake)
+        timers = domain.scheduler.timers
+        self.timers = VcpuTimers(timers, clock.now, self._tick)
+        self._poll_timer = timers.new(self.wake)
+        self._polls = False
 
     def wake(self) -> None:
         """An event is pending, or one that it polls for."""
@@ -102,14 +104,45 @@ class Vcpu:
             self.domain.shut_down(ShutdownReason.reboot)
 
     def halt(self) -> None:
-        """HLT: sleep unless an interrupt could be taken."""
-        if not (self.registers.interrupts_enabled and self.pending_vector() >= 0):
-            self.domain.scheduler.block(self)
+        """HLT: sleep unless an interrupt could be taken; with interrupts off, go down."""
+        if not self.registers.interrupts_enabled:
+            self.go_down()
+        elif self.pending_vector() < 0:
+            self._sleep()
 
     def block(self) -> None:
         """SCHEDOP_block: sleep unless something is pending."""
         if self.pending_vector() < 0:
-            self.domain.scheduler.block(self)
+            self._sleep()
+
+    def poll(self, ports: list[int], deadline: int) -> None:
+        """SCHEDOP_poll: sleep until a port is pending or a system time has come, 0 meaning none."""
+        events = self.domain.event_channels
+        could_be_interrupted = self.registers.interrupts_enabled and self.pending_vector() >= 0
+        if could_be_interrupted or events.start_poll(self.id, ports):
+            return
+        if deadline and deadline <= self.domain.clock.now():
+            events.stop_poll(self.id)
+            return
+        if deadline:
+            self._poll_timer.arm(deadline)
+        self._polls = True
+        self.domain.scheduler.block(self)
+
+    def _sleep(self) -> None:
+        if self._polls:
+            # Something else has ended its last poll, whose events must not end this sleep.
+            self._polls = False
+            self._poll_timer.cancel()
+            self.domain.event_channels.stop_poll(self.id)
+        self.domain.scheduler.block(self)
+
+    def go_down(self) -> None:
+        """Go offline; the last one to do so powers the domain off."""
+        if self.is_up:
+            self.domain.scheduler.take_down(self)
+        if not any(vcpu.is_up for vcpu in self.domain.vcpus):
+            self.domain.shut_down(ShutdownReason.poweroff)
 
     def pause(self) -> None:
         """PAUSE: the vCPU spins for another one."""
@@ -128,36 +161,24 @@ class Vcpu:
         """Come up with these registers."""
         self.engine_vcpu.reset(state)
         self.initialised = True
-        self.awaits_startup = False
         self.domain.scheduler.bring_up(self)
 
     def reset(self) -> None:
-        """INIT: go down and wait for a start-up IPI."""
+        """INIT: go down and wait for a start-up IPI, unless it waits already."""
+        if self.initialised:
+            self.initialised = False
+            self.go_down()
+            self.lapic.reset()
+
+    def nmi(self) -> None:
+        """Take an NMI, which alone wakes a vCPU that has halted with interrupts off."""
+        self.engine_vcpu.inject_nmi()
         if self.is_up:
-            self.domain.scheduler.take_down(self)
-        self.lapic.reset()
-        self.awaits_startup = True
+            self.domain.scheduler.wake(self)
+        elif self.initialised:
+            self.domain.scheduler.bring_up(self)
 
-    def set_periodic_timer(self, period_ns: int) -> None:
-        """Raise VIRQ_TIMER every ``period_ns`` from now on; 0 stops it."""
-        self._period = period_ns
-        if period_ns:
-            self.timer.arm(self.domain.clock.now() + period_ns)
-        else:
-            self.timer.cancel()
-
-    def set_singleshot_timer(self, deadline_ns: int) -> None:
-        """Raise VIRQ_TIMER at a system time, at once if that has passed."""
-        self._period = 0
-        if deadline_ns <= self.domain.clock.now():
-            self.timer.cancel()
-            self.domain.event_channels.raise_virq(Virq.TIMER, self.id)
-        else:
-            self.timer.arm(deadline_ns)
-
-    def _timer_expired(self) -> None:
-        if self._period:
-            self.timer.arm(self.domain.clock.now() + self._period)
+    def _tick(self) -> None:
         self.domain.event_channels.raise_virq(Virq.TIMER, self.id)
 
     def register_info(self, gfn: Gfn, offset: int) -> None:

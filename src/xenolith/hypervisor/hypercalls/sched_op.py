@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MAX_POLLED_PORTS = 128
 _PORT_BYTES = 4
+_FAR_AWAY_NS = 1 << 50
+_INSTEAD_OF_FAR_AWAY_NS = 100_000_000
 
 
 def sched_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
@@ -60,22 +62,17 @@ def _poll(vcpu: Vcpu, address: GuestVirt) -> None:
     if poll.nr_ports > _MAX_POLLED_PORTS:
         raise XenError(Errno.EINVAL, f"polling {poll.nr_ports} ports")
     raw = vcpu.paging.copy_from(GuestVirt(poll.ports), poll.nr_ports * _PORT_BYTES)
-    ports = memoryview(raw).cast("I").tolist()
-    domain = vcpu.domain
-    if domain.event_channels.start_poll(vcpu.id, ports):
-        return
-    if poll.timeout and poll.timeout <= domain.clock.now():
-        domain.event_channels.stop_poll(vcpu.id)
-        return
-    if poll.timeout:
-        vcpu.poll_timer.arm(poll.timeout)
-    domain.scheduler.block(vcpu)
+    vcpu.poll(memoryview(raw).cast("I").tolist(), poll.timeout)
 
 
 def set_timer_op(vcpu: Vcpu, deadline: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
     """set_timer_op(system time): arm the one-shot timer; 0 stops it."""
-    if deadline:
-        vcpu.set_singleshot_timer(deadline)
+    now = vcpu.domain.clock.now()
+    if not deadline:
+        vcpu.timers.stop_singleshot()
+    elif deadline - now >= _FAR_AWAY_NS:
+        # As in Xen: Linux's jiffies may wrap, and old kernels mean "no timer" by it.
+        vcpu.timers.set_singleshot(now + _INSTEAD_OF_FAR_AWAY_NS)
     else:
-        vcpu.set_periodic_timer(0)
+        vcpu.timers.set_singleshot(deadline)
     return 0

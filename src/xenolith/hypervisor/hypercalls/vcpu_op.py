@@ -12,6 +12,7 @@ from xenolith.abi.vcpu import (
     VCPU_RUNSTATE_INFO,
     VCPU_SET_PERIODIC_TIMER,
     VCPU_SET_SINGLESHOT_TIMER,
+    VCPU_SSHOTTMR_future,
     VcpuOp,
 )
 from xenolith.abi.xen import VCPU_TIME_INFO
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from xenolith.hypervisor.vcpu import Vcpu
 
 _MINIMUM_PERIOD_NS = 1_000_000
+_MAXIMUM_PERIOD_NS = (1 << 62) - 1
+"""STIME_DELTA_MAX."""
 
 
 def vcpu_op(caller: Vcpu, cmd: int, vcpu_id: int, argument: int, _a4: int, _a5: int) -> int:
@@ -48,17 +51,13 @@ def _initialise(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
 def _up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
     if not vcpu.initialised:
         raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} is not initialised")
-    # It is running: a start-up IPI does nothing to it.
-    vcpu.awaits_startup = False
     vcpu.domain.scheduler.bring_up(vcpu)
 
 
 def _down(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
-    others = any(other.is_up for other in vcpu.domain.vcpus if other is not vcpu)
-    if vcpu.is_up and not others:
+    if not any(other.is_up for other in vcpu.domain.vcpus if other is not vcpu):
         raise XenError(Errno.EBUSY, "the last vCPU cannot go down")
-    if vcpu.is_up:
-        vcpu.domain.scheduler.take_down(vcpu)
+    vcpu.go_down()
 
 
 def _is_up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> int:
@@ -78,32 +77,37 @@ def _register_runstate_area(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> No
 
 def _set_periodic_timer(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
     period = read_struct(caller.paging, VCPU_SET_PERIODIC_TIMER, argument).period_ns
-    if period < _MINIMUM_PERIOD_NS:
+    if not _MINIMUM_PERIOD_NS <= period <= _MAXIMUM_PERIOD_NS:
         raise XenError(Errno.EINVAL, f"a period of {period} ns")
-    vcpu.set_periodic_timer(period)
+    vcpu.timers.set_periodic(period)
 
 
 def _stop_periodic_timer(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
-    vcpu.set_periodic_timer(0)
+    vcpu.timers.stop_periodic()
 
 
 def _set_singleshot_timer(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
     if vcpu is not caller:
         raise XenError(Errno.EINVAL, "a one-shot timer is its own vCPU's")
     asked = read_struct(caller.paging, VCPU_SET_SINGLESHOT_TIMER, argument)
-    vcpu.set_singleshot_timer(asked.timeout_abs_ns)
+    deadline = asked.timeout_abs_ns
+    if asked.flags & VCPU_SSHOTTMR_future and deadline < vcpu.domain.clock.now():
+        raise XenError(Errno.ETIME, f"the time {deadline} has passed")
+    vcpu.timers.set_singleshot(deadline)
 
 
 def _stop_singleshot_timer(caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
     if vcpu is not caller:
         raise XenError(Errno.EINVAL, "a one-shot timer is its own vCPU's")
-    vcpu.timer.cancel()
+    vcpu.timers.stop_singleshot()
 
 
 def _register_vcpu_info(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
     asked = read_struct(caller.paging, VCPU_REGISTER_VCPU_INFO, argument)
     if vcpu.info_registered:
         raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} has registered its vcpu_info before")
+    if vcpu is not caller and vcpu.is_up:
+        raise XenError(Errno.EINVAL, f"vCPU {vcpu.id} is running")
     vcpu.register_info(Gfn(asked.mfn), asked.offset)
 
 
