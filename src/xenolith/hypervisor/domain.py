@@ -21,8 +21,9 @@ from xenolith.engine.hvm import (
 from xenolith.hypervisor.domain_memory import XEN_FRAMES, DomainMemory
 from xenolith.hypervisor.event_channel import EventChannelTable, EventObserver
 from xenolith.hypervisor.grant_table import GrantTable
+from xenolith.hypervisor.hvm.apic_base import APIC_BASE_ADDRESS
 from xenolith.hypervisor.hvm.hypercall_page import hypercall_page
-from xenolith.hypervisor.hvm.lapic import APIC_BASE_ADDRESS, LocalApic
+from xenolith.hypervisor.hvm.lapic import LocalApic
 from xenolith.hypervisor.hvm.params import HvmParams
 from xenolith.hypervisor.scheduler import Scheduler
 from xenolith.hypervisor.system_time import SystemTime
@@ -89,6 +90,7 @@ class Domain:
     ) -> None:
         self.domid = parameters.domid
         self.handle = parameters.handle
+        self.max_vcpus = parameters.max_vcpus
         self._events = events
         ram_frames = sum(count for _, count in parameters.ram)
         machine, self.engine = new_engine(ram_frames + XEN_FRAMES)

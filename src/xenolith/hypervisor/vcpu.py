@@ -43,7 +43,11 @@ class Vcpu:
         self.paging = GuestPaging(domain.memory.machine, domain.p2m, self.registers)
         self.lapic = LocalApic(2 * vcpu_id, domain, domain.scheduler.timers, clock.now)
         policy = CpuPolicy(
-            domain.engine.base_cpuid, domain.domid, vcpu_id, 2 * vcpu_id, clock.tsc_hz // 1000
+            domain.engine.base_cpuid,
+            domain.domid,
+            vcpu_id,
+            domain.max_vcpus,
+            clock.tsc_hz // 1000,
         )
         self.cpuid = policy.cpuid
         msrs = MsrPolicy(self.lapic, domain.engine.tsc, domain.write_hypercall_page)

@@ -37,10 +37,11 @@ knows a speculation bug to work around."""
 
 _ECX1_HIDDEN = 1 << 3 | 1 << 17 | 1 << 24 | 7 << 26  # MONITOR, PCID, TSC deadline, XSAVE to AVX
 _ECX1_X2APIC, _ECX1_HYPERVISOR = 1 << 21, 1 << 31
-_EDX1_APIC = 1 << 9
+_EDX1_APIC, _EDX1_HTT = 1 << 9, 1 << 28
 _EDX1_HIDDEN = 1 << 7 | 1 << 12 | 1 << 14 | 1 << 28  # MCE, MTRR, MCA, HTT
 _EBX7_HIDDEN = 1 << 5 | 1 << 9 | 1 << 10  # AVX2, ERMS (slow under emulation), INVPCID
 _ECX81_HIDDEN = 1 << 2 | 1 << 9 | 1 << 10 | 1 << 12  # SVM, OSVW, IBS, SKINIT
+_ECX81_CMP_LEGACY = 1 << 1
 _EDX87_INVARIANT_TSC = 1 << 8
 
 _BRAND = b"Xenolith Virtual Processor".ljust(48, b"\0")
@@ -49,15 +50,19 @@ _BRAND_BYTES = 16
 
 
 class CpuPolicy:
-    """CPUID of one vCPU over the engine's leaves."""
+    """CPUID of one vCPU over the engine's leaves.
+
+    The vCPUs are cores of one package, so that Linux calibrates its delay loop once, not on each of them.
+    """
 
     def __init__(
-        self, source: CpuidSource, domid: int, vcpu_id: int, apic_id: int, tsc_khz: int
+        self, source: CpuidSource, domid: int, vcpu_id: int, vcpus: int, tsc_khz: int
     ) -> None:
         self._source = source
+        self._vcpus = vcpus
         self._domid = domid
         self._vcpu_id = vcpu_id
-        self._apic_id = apic_id
+        self._apic_id = 2 * vcpu_id
         self._tsc_khz = tsc_khz
 
     def cpuid(self, leaf: int, subleaf: int) -> Leaf:
@@ -74,9 +79,9 @@ class CpuPolicy:
                 eax = _MAX_BASIC_LEAF
             case 1:
                 eax = _SIGNATURE
-                ebx = self._apic_id << 24 | ebx & 0xFF00
+                ebx = self._apic_id << 24 | min(2 * self._vcpus, 255) << 16 | ebx & 0xFF00
                 ecx = ecx & ~_ECX1_HIDDEN | _ECX1_X2APIC | _ECX1_HYPERVISOR
-                edx = edx & ~_EDX1_HIDDEN | _EDX1_APIC
+                edx = edx & ~_EDX1_HIDDEN | _EDX1_APIC | (_EDX1_HTT if self._vcpus > 1 else 0)
             case 4:
                 return 0, 0, 0, 0
             case 7:
@@ -85,14 +90,15 @@ class CpuPolicy:
                 eax = _MAX_EXTENDED_LEAF
             case 0x80000001:
                 eax = _SIGNATURE
-                ecx &= ~_ECX81_HIDDEN
+                ecx = ecx & ~_ECX81_HIDDEN | _ECX81_CMP_LEGACY
                 edx &= ~_EDX1_HIDDEN
             case 0x80000007:
                 eax = ebx = ecx = 0
                 edx = _EDX87_INVARIANT_TSC
             case 0x80000008:
                 eax = PHYSICAL_ADDRESS_BITS | _VIRTUAL_ADDRESS_BITS << 8
-                ebx = ecx = edx = 0
+                ebx = edx = 0
+                ecx = self._vcpus - 1 | (2 * self._vcpus - 1).bit_length() << 12
         return eax, ebx, ecx, edx
 
     def _xen(self, leaf: int, subleaf: int) -> Leaf:
