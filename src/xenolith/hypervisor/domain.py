@@ -25,6 +25,7 @@ from xenolith.hypervisor.hvm.apic_base import APIC_BASE_ADDRESS
 from xenolith.hypervisor.hvm.hypercall_page import hypercall_page
 from xenolith.hypervisor.hvm.lapic import LocalApic
 from xenolith.hypervisor.hvm.params import HvmParams
+from xenolith.hypervisor.hvm.xapic_page import XapicPage
 from xenolith.hypervisor.scheduler import Scheduler
 from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.vcpu import Vcpu
@@ -129,7 +130,7 @@ class Domain:
         for vcpu_id in range(parameters.max_vcpus):
             self._add_vcpu(vcpu_id, shared_info)
         self._write_wall_clock(shared_info)
-        self.engine.map_mmio(GuestPhys(APIC_BASE_ADDRESS), _LapicPage(self.scheduler, self.lapics))
+        self.engine.map_mmio(GuestPhys(APIC_BASE_ADDRESS), XapicPage(self._current_lapic))
 
     def _add_vcpu(self, vcpu_id: int, shared_info: memoryview) -> None:
         info = None
@@ -215,6 +216,11 @@ class Domain:
             )
         )
 
+    def _current_lapic(self) -> LocalApic:
+        vcpu = self.scheduler.current
+        assert isinstance(vcpu, Vcpu)
+        return vcpu.lapic
+
     def _owner(self, lapic: LocalApic) -> Vcpu:
         return self.vcpus[lapic.apic_id // 2]
 
@@ -236,24 +242,3 @@ class Domain:
 
 _REAL_MODE_CODE = 0x9B
 _REAL_MODE_DATA = Segment(0, 0x93, 0xFFFF, 0)
-
-
-class _LapicPage:
-    """The xAPIC page: one address, on each vCPU its own registers."""
-
-    def __init__(self, scheduler: Scheduler, lapics: list[LocalApic]) -> None:
-        self._scheduler = scheduler
-        self._lapics = lapics
-
-    def read(self, offset: int, size: int) -> int:
-        """Read the current vCPU's register."""
-        return self._current().read(offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """Write the current vCPU's register."""
-        self._current().write(offset, size, value)
-
-    def _current(self) -> LocalApic:
-        vcpu = self._scheduler.current
-        assert isinstance(vcpu, Vcpu)
-        return vcpu.lapic

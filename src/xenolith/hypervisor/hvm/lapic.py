@@ -1,83 +1,41 @@
 """The local APIC of one vCPU, in xAPIC and x2APIC mode (Intel SDM volume 3, chapter 11).
 
-It has what Linux uses on PVH: interrupts by vector with priorities, the timer (one-shot and periodic), IPIs of
-every kind, INIT and start-up. There is no I/O APIC, so nothing is level-triggered.
+It has what Linux uses on PVH: interrupts by vector with priorities, the timer, IPIs of every kind, INIT and
+start-up. There is no I/O APIC, so nothing is level-triggered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Protocol
 
 from xenolith.engine.hvm import GuestException, Vector
+from xenolith.hypervisor.hvm.apic_base import ApicBase, ApicMode
+from xenolith.hypervisor.hvm.ipi import is_illegal, send_ipi
+from xenolith.hypervisor.hvm.lapic_registers import (
+    ESR_RECEIVE_ILLEGAL_VECTOR,
+    ESR_SEND_ILLEGAL_VECTOR,
+    FIRST_VALID_VECTOR,
+    ICR_BUSY,
+    LVT_MASKED,
+    LVT_PERIODIC,
+    LVTS,
+    SVR_ENABLE,
+    VECTOR,
+    X2APIC_READABLE,
+    X2APIC_WRITABLE,
+    Register,
+)
+from xenolith.hypervisor.hvm.lapic_timer import LapicTimer
 from xenolith.hypervisor.timers import TimerQueue
 
-APIC_BASE_ADDRESS = 0xFEE00000
-TIMER_HZ = 100_000_000
-"""The bus clock that the timer divides, as Xen's APIC_BUS_CYCLE_NS."""
-
-_NS_PER_TICK = 1_000_000_000 // TIMER_HZ
 _VERSION = 0x50014
-_BASE_BSP = 1 << 8
-_BASE_X2APIC = 1 << 10
-_BASE_ENABLE = 1 << 11
-_BASE_ADDRESS_BITS = 0xFF_FFFF_F000
-_SVR_ENABLE = 1 << 8
-_LVT_MASKED = 1 << 16
-_LVT_PERIODIC = 1 << 17
-_LVT_WRITABLE = 0x310FF | 0x700
-_FIRST_VALID_VECTOR = 16
 _LOW32 = 0xFFFFFFFF
 
-
-class Register(IntEnum):
-    """Offsets of the registers in the xAPIC page; an x2APIC MSR is 0x800 + offset / 16."""
-
-    ID = 0x20
-    VERSION = 0x30
-    TPR = 0x80
-    PPR = 0xA0
-    EOI = 0xB0
-    LDR = 0xD0
-    DFR = 0xE0
-    SVR = 0xF0
-    ISR = 0x100
-    TMR = 0x180
-    IRR = 0x200
-    ESR = 0x280
-    ICR = 0x300
-    ICR_HIGH = 0x310
-    LVT_TIMER = 0x320
-    LVT_THERMAL = 0x330
-    LVT_PERFORMANCE = 0x340
-    LVT_LINT0 = 0x350
-    LVT_LINT1 = 0x360
-    LVT_ERROR = 0x370
-    TIMER_INITIAL = 0x380
-    TIMER_CURRENT = 0x390
-    TIMER_DIVIDE = 0x3E0
-    SELF_IPI = 0x3F0
-
-
-_PLAIN = (
-    Register.LVT_THERMAL,
-    Register.LVT_PERFORMANCE,
-    Register.LVT_LINT0,
-    Register.LVT_LINT1,
-    Register.LVT_ERROR,
-)
-
-
-class Delivery(IntEnum):
-    """How an IPI is delivered."""
-
-    FIXED = 0
-    LOWEST_PRIORITY = 1
-    SMI = 2
-    NMI = 4
-    INIT = 5
-    STARTUP = 6
+_EOI = Register.EOI.value
+_ICR = Register.ICR.value
+_TIMER_INITIAL = Register.TIMER_INITIAL.value
+_TPR = Register.TPR.value
 
 
 class ApicBus(Protocol):
@@ -106,38 +64,77 @@ class LocalApic:
     ) -> None:
         self.apic_id = apic_id
         self._bus = bus
-        self._now = now
-        self._timer = timers.new(self._timer_expired)
-        self._base = APIC_BASE_ADDRESS | _BASE_ENABLE | (_BASE_BSP if apic_id == 0 else 0)
+        self._timer = LapicTimer(timers, now, self._timer_expired)
+        self._base = ApicBase(is_bootstrap_processor=apic_id == 0)
+        self._readers: dict[int, Callable[[], int]] = {
+            Register.ID.value: lambda: apic_id if self.x2apic else apic_id << 24 & _LOW32,
+            Register.VERSION.value: lambda: _VERSION,
+            Register.PPR.value: lambda: self.processor_priority,
+            Register.LDR.value: self._logical_id,
+            _TIMER_INITIAL: lambda: self._timer.initial,
+            Register.TIMER_CURRENT.value: self._timer.current,
+            Register.TIMER_DIVIDE.value: lambda: self._timer.divide,
+        }
+        self._writers: dict[int, Callable[[int], None]] = {
+            _TPR: self._write_tpr,
+            _EOI: self._end_of_interrupt,
+            Register.LDR.value: self._write_ldr,
+            Register.DFR.value: self._write_dfr,
+            Register.SVR.value: self._write_svr,
+            Register.ESR.value: self._write_esr,
+            _ICR: self._write_icr,
+            Register.ICR_HIGH.value: self._write_icr_high,
+            Register.LVT_TIMER.value: self._write_lvt_timer,
+            _TIMER_INITIAL: self._timer.set_initial,
+            Register.TIMER_DIVIDE.value: self._timer.set_divide,
+        }
         self.reset()
 
     def reset(self) -> None:
         """What INIT does: all but the id and the base register."""
         self._irr = self._isr = 0
         self._tpr = 0
-        self._svr = 0xFF
-        self._ldr, self._dfr = 0, _LOW32
-        self._esr = 0
-        self._icr_high = self._icr = 0
-        self._lvt_timer = _LVT_MASKED
-        self._lvt = dict.fromkeys(_PLAIN, _LVT_MASKED)
-        self._divide = 0
-        self._initial = 0
-        self._timer_start = 0
-        self._timer.cancel()
+        self._enabled = False
+        self._errors = 0
+        self._registers: dict[int, int] = {
+            Register.LDR.value: 0,
+            Register.DFR.value: _LOW32,
+            Register.SVR.value: VECTOR,
+            Register.ESR.value: 0,
+            _ICR: 0,
+            Register.ICR_HIGH.value: 0,
+            **dict.fromkeys(LVTS, LVT_MASKED),
+        }
+        self._timer.reset()
 
     @property
     def x2apic(self) -> bool:
         """Whether the guest has switched to x2APIC mode."""
-        return bool(self._base & _BASE_X2APIC)
+        return self._base.mode is ApicMode.X2APIC
+
+    @property
+    def xapic(self) -> bool:
+        """Whether its registers are in the xAPIC page."""
+        return self._base.mode is ApicMode.XAPIC
+
+    @property
+    def accepts_interrupts(self) -> bool:
+        """Whether it is enabled, by its base register and by software."""
+        return self._enabled
+
+    @property
+    def processor_priority(self) -> int:
+        """The higher of the task's priority and that of the vector in service."""
+        in_service = (self._isr.bit_length() - 1) & 0xF0 if self._isr else 0
+        return self._tpr if self._tpr & 0xF0 >= in_service else in_service
 
     def pending_vector(self) -> int:
         """The highest pending vector that the priorities let through, or -1."""
         irr = self._irr
-        if not irr or not self._svr & _SVR_ENABLE:
+        if not irr or not self._enabled:
             return -1
         vector = irr.bit_length() - 1
-        return vector if vector >> 4 > self._processor_priority() >> 4 else -1
+        return vector if vector & 0xF0 > self.processor_priority & 0xF0 else -1
 
     def accept(self, vector: int) -> None:
         """The CPU has taken the vector: it is in service until the EOI."""
@@ -146,164 +143,27 @@ class LocalApic:
 
     def raise_vector(self, vector: int) -> None:
         """Make a vector pending."""
-        if vector < _FIRST_VALID_VECTOR:
-            self._esr |= 1 << 6
+        if vector < FIRST_VALID_VECTOR:
+            self._error(ESR_RECEIVE_ILLEGAL_VECTOR)
             return
         self._irr |= 1 << vector
         self._bus.interrupt(self)
 
-    def read(self, offset: int, size: int) -> int:
-        """A load from the xAPIC page (engine.hvm.MmioHandler); only aligned words are defined."""
-        if offset & 0xF or size != 4:
-            return 0
-        return self.read_register(offset) & _LOW32
+    def nmi(self) -> None:
+        """Take an NMI."""
+        self._bus.nmi(self)
 
-    def write(self, offset: int, size: int, value: int) -> None:
-        """A store to the xAPIC page."""
-        if offset & 0xF or size != 4 or self.x2apic:
-            return
-        if offset == Register.ICR:
-            self._send(value, self._icr_high >> 24)
-            self._icr = value
-        elif offset == Register.ICR_HIGH:
-            self._icr_high = value
-        elif offset == Register.ID:
-            pass
-        elif offset == Register.LDR:
-            self._ldr = value & 0xFF000000
-        elif offset == Register.DFR:
-            self._dfr = value | 0x0FFFFFFF
-        else:
-            self._write_register(offset, value)
+    def init(self) -> None:
+        """Take an INIT."""
+        self._bus.init(self)
 
-    def read_register(self, offset: int) -> int:
-        """A register by its xAPIC offset; 0 where none is."""
-        for base, bits in ((Register.ISR, self._isr), (Register.IRR, self._irr)):
-            if base <= offset < base + 0x80:
-                return bits >> 2 * (offset - base) & _LOW32
-        if offset in self._lvt:
-            return self._lvt[Register(offset)]
-        match offset:
-            case Register.ID:
-                return self.apic_id if self.x2apic else self.apic_id << 24
-            case Register.VERSION:
-                return _VERSION
-            case Register.TPR:
-                return self._tpr
-            case Register.PPR:
-                return self._processor_priority()
-            case Register.LDR:
-                return self._logical_id()
-            case Register.DFR:
-                return self._dfr
-            case Register.SVR:
-                return self._svr
-            case Register.ESR:
-                return self._esr
-            case Register.ICR:
-                return self._icr
-            case Register.ICR_HIGH:
-                return self._icr_high
-            case Register.LVT_TIMER:
-                return self._lvt_timer
-            case Register.TIMER_INITIAL:
-                return self._initial
-            case Register.TIMER_CURRENT:
-                return self._current_count()
-            case Register.TIMER_DIVIDE:
-                return self._divide
-        return 0
+    def startup(self, page: int) -> None:
+        """Take a start-up IPI."""
+        self._bus.startup(self, page)
 
-    def _write_register(self, offset: int, value: int) -> None:
-        if offset in self._lvt:
-            self._lvt[Register(offset)] = value & _LVT_WRITABLE
-            return
-        match offset:
-            case Register.TPR:
-                self._tpr = value & 0xFF
-            case Register.EOI:
-                if self._isr:
-                    self._isr ^= 1 << self._isr.bit_length() - 1
-            case Register.SVR:
-                self._svr = value & 0x1FF
-            case Register.ESR:
-                self._esr = 0
-            case Register.LVT_TIMER:
-                self._lvt_timer = value & _LVT_WRITABLE
-            case Register.TIMER_INITIAL:
-                self._initial = value & _LOW32
-                self._start_timer()
-            case Register.TIMER_DIVIDE:
-                self._divide = value & 0xB
-
-    def read_msr(self, msr: int) -> int:
-        """An x2APIC MSR (0x800-0x8ff); GuestException(#GP) where none is or in xAPIC mode."""
-        offset = (msr - 0x800) << 4
-        if not self.x2apic or offset in (Register.DFR, Register.ICR_HIGH, Register.EOI):
-            raise GuestException(Vector.GP)
-        return self.read_register(offset)
-
-    def write_msr(self, msr: int, value: int) -> None:
-        """Write an x2APIC MSR; GuestException(#GP) as for :meth:`read_msr`."""
-        offset = (msr - 0x800) << 4
-        if not self.x2apic:
-            raise GuestException(Vector.GP)
-        if offset == Register.ICR:
-            self._icr = value
-            self._send(value & _LOW32, value >> 32)
-        elif offset == Register.SELF_IPI:
-            self.raise_vector(value & 0xFF)
-        elif value >> 32 or offset in (Register.ID, Register.LDR, Register.DFR):
-            raise GuestException(Vector.GP)
-        else:
-            self._write_register(offset, value)
-
-    def read_base(self) -> int:
-        """IA32_APIC_BASE."""
-        return self._base
-
-    def write_base(self, value: int) -> None:
-        """Switch modes; the address is fixed, and only the SDM's transitions are allowed."""
-        mode = value & (_BASE_ENABLE | _BASE_X2APIC)
-        leaves_x2apic = self.x2apic and mode == _BASE_ENABLE
-        if mode == _BASE_X2APIC or leaves_x2apic or value & _BASE_ADDRESS_BITS != APIC_BASE_ADDRESS:
-            raise GuestException(Vector.GP)
-        self._base = self._base & ~(_BASE_ENABLE | _BASE_X2APIC) | mode
-        if not mode:
-            self.reset()
-
-    def _send(self, command: int, destination: int) -> None:
-        vector, mode = command & 0xFF, command >> 8 & 7
-        if mode == Delivery.INIT and command & 0xC000 == 0x8000:
-            return  # INIT level de-assert does nothing since the Pentium 4
-        targets = self._targets(command, destination)
-        if mode == Delivery.LOWEST_PRIORITY:
-            targets = targets[:1]
-        for lapic in targets:
-            match mode:
-                case Delivery.FIXED | Delivery.LOWEST_PRIORITY:
-                    lapic.raise_vector(vector)
-                case Delivery.NMI:
-                    self._bus.nmi(lapic)
-                case Delivery.INIT:
-                    self._bus.init(lapic)
-                case Delivery.STARTUP:
-                    self._bus.startup(lapic, vector)
-
-    def _targets(self, command: int, destination: int) -> list[LocalApic]:
-        shorthand = command >> 18 & 3
-        lapics = self._bus.lapics
-        if shorthand == 1:
-            return [self]
-        if shorthand == 2:
-            return list(lapics)
-        if shorthand == 3:
-            return [lapic for lapic in lapics if lapic is not self]
-        if destination == (_LOW32 if self.x2apic else 0xFF):
-            return list(lapics)
-        if command & 1 << 11:
-            return [lapic for lapic in lapics if lapic.matches_logical(destination)]
-        return [lapic for lapic in lapics if lapic.apic_id == destination]
+    def matches_physical(self, destination: int) -> bool:
+        """Whether a physical destination names this APIC, perhaps with all others."""
+        return destination in (self.apic_id, _LOW32 if self.x2apic else 0xFF)
 
     def matches_logical(self, destination: int) -> bool:
         """Whether a logical destination names this APIC (SDM sections 11.6.2 and 11.12.10)."""
@@ -311,50 +171,125 @@ class LocalApic:
         if self.x2apic:
             return destination >> 16 == own >> 16 and bool(destination & own & 0xFFFF)
         own >>= 24
-        if self._dfr >> 28 == 0xF:
+        if self._registers[Register.DFR] >> 28 == 0xF:
             return bool(own & destination)
-        return own >> 4 == destination >> 4 and bool(own & destination & 0xF)
+        return own >> 4 == destination >> 4 & 0xF and bool(own & destination & 0xF)
+
+    def read_msr(self, msr: int) -> int:
+        """An x2APIC MSR (0x800-0x8ff); GuestException(#GP) where none is or in xAPIC mode."""
+        offset = (msr - 0x800) << 4
+        if not self.x2apic or offset not in X2APIC_READABLE:
+            raise GuestException(Vector.GP)
+        return self.read_register(offset)
+
+    def write_msr(self, msr: int, value: int) -> None:
+        """Write an x2APIC MSR; GuestException(#GP) as for :meth:`read_msr` and for reserved bits."""
+        offset = (msr - 0x800) << 4
+        writable = X2APIC_WRITABLE.get(offset)
+        if writable is None or value & ~writable or not self.x2apic:
+            raise GuestException(Vector.GP)
+        if offset == _ICR:
+            self._registers[_ICR] = value
+            self._send(value & _LOW32, value >> 32)
+        elif offset == Register.SELF_IPI:
+            if value < FIRST_VALID_VECTOR:
+                self._error(ESR_SEND_ILLEGAL_VECTOR)
+            elif self._enabled:
+                self.raise_vector(value)
+        else:
+            self.write_register(offset, value)
+
+    def read_base(self) -> int:
+        """IA32_APIC_BASE."""
+        return self._base.read()
+
+    def write_base(self, value: int) -> None:
+        """Switch modes; GuestException(#GP) as ApicBase.write()."""
+        self._base.write(value)
+        if self._base.mode is ApicMode.DISABLED:
+            self.reset()
+
+    def read_register(self, offset: int) -> int:
+        """A register by its xAPIC offset, 0 where none is; 32 bits, but for x2APIC's ICR."""
+        reader = self._readers.get(offset)
+        if reader is not None:
+            return reader()
+        if offset == _TPR:
+            return self._tpr
+        for base, bits in ((Register.ISR, self._isr), (Register.IRR, self._irr)):
+            if base <= offset < base + 0x80:
+                return bits >> 2 * (offset - base) & _LOW32
+        return self._registers.get(offset, 0)
+
+    def write_register(self, offset: int, value: int) -> None:
+        """Store 32 bits into a register by its xAPIC offset; nothing happens where none is."""
+        writer = self._writers.get(offset)
+        if writer is not None:
+            writer(value)
+        elif offset in LVTS:
+            self._write_lvt(offset, value)
+
+    def _write_tpr(self, value: int) -> None:
+        self._tpr = value & 0xFF
+
+    def _end_of_interrupt(self, _value: int) -> None:
+        if self._isr:
+            self._isr ^= 1 << self._isr.bit_length() - 1
+
+    def _write_ldr(self, value: int) -> None:
+        self._registers[Register.LDR] = value & 0xFF000000
+
+    def _write_dfr(self, value: int) -> None:
+        self._registers[Register.DFR] = value | 0x0FFFFFFF
+
+    def _write_svr(self, value: int) -> None:
+        self._registers[Register.SVR] = value & 0x3FF
+        self._enabled = bool(value & SVR_ENABLE)
+        if not self._enabled:
+            for offset in LVTS:
+                self._registers[offset] |= LVT_MASKED
+
+    def _write_esr(self, _value: int) -> None:
+        """Show the errors since the last write."""
+        self._registers[Register.ESR], self._errors = self._errors, 0
+
+    def _write_icr(self, value: int) -> None:
+        command = value & ~ICR_BUSY
+        self._registers[_ICR] = command
+        self._send(command, self._registers[Register.ICR_HIGH] >> 24)
+
+    def _write_icr_high(self, value: int) -> None:
+        self._registers[Register.ICR_HIGH] = value & 0xFF000000
+
+    def _write_lvt(self, offset: int, value: int) -> None:
+        if not self._enabled:
+            value |= LVT_MASKED
+        self._registers[offset] = value & LVTS[offset]
+
+    def _write_lvt_timer(self, value: int) -> None:
+        self._write_lvt(Register.LVT_TIMER, value)
+        self._timer.set_periodic(bool(value & LVT_PERIODIC))
+
+    def _send(self, command: int, destination: int) -> None:
+        if is_illegal(command):
+            self._error(ESR_SEND_ILLEGAL_VECTOR)
+        else:
+            send_ipi(self, self._bus.lapics, command, destination)
+
+    def _error(self, bit: int) -> None:
+        if self._errors & bit:
+            return
+        self._errors |= bit
+        entry = self._registers[Register.LVT_ERROR]
+        if not entry & LVT_MASKED and entry & VECTOR >= FIRST_VALID_VECTOR:
+            self.raise_vector(entry & VECTOR)
 
     def _logical_id(self) -> int:
         if self.x2apic:
             return (self.apic_id >> 4) << 16 | 1 << (self.apic_id & 0xF)
-        return self._ldr
-
-    def _processor_priority(self) -> int:
-        in_service = (self._isr.bit_length() - 1) & 0xF0 if self._isr else 0
-        return self._tpr if self._tpr >> 4 >= in_service >> 4 else in_service
-
-    def _period(self) -> int:
-        """Nanoseconds from the initial count to zero."""
-        selector = self._divide & 3 | self._divide >> 1 & 4
-        return self._initial * _NS_PER_TICK * (1 << (selector + 1 & 7))
-
-    def _start_timer(self) -> None:
-        self._timer_start = self._now()
-        if self._initial:
-            self._timer.arm(self._timer_start + self._period())
-        else:
-            self._timer.cancel()
-
-    def _current_count(self) -> int:
-        period = self._period()
-        if not period:
-            return 0
-        elapsed = self._now() - self._timer_start
-        if self._lvt_timer & _LVT_PERIODIC:
-            elapsed %= period
-        return max(0, self._initial * (period - elapsed) // period)
+        return self._registers[Register.LDR]
 
     def _timer_expired(self) -> None:
-        if self._lvt_timer & _LVT_PERIODIC and self._initial:
-            # Periods that the guest was too slow for are dropped, not delivered in a burst.
-            period = max(self._period(), 1)
-            now = self._now()
-            self._timer_start += (now - self._timer_start) // period * period
-            self._timer.arm(self._timer_start + max(period, _MINIMUM_PERIOD_NS))
-        if not self._lvt_timer & _LVT_MASKED:
-            self.raise_vector(self._lvt_timer & 0xFF)
-
-
-_MINIMUM_PERIOD_NS = 100_000
-"""A shorter period would leave the guest no time between interrupts."""
+        entry = self._registers[Register.LVT_TIMER]
+        if not entry & LVT_MASKED:
+            self.raise_vector(entry & VECTOR)
