@@ -16,7 +16,7 @@ from xenolith.hypervisor.hvm.lapic import LocalApic
 from xenolith.hypervisor.hvm.msr_policy import MsrPolicy
 from xenolith.hypervisor.hypercalls.dispatch import dispatch
 from xenolith.hypervisor.runstate import RunstateAccount
-from xenolith.hypervisor.vcpu_timers import VcpuTimers
+from xenolith.hypervisor.vcpu_timers import VcpuTimers, tick_spacing
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestVirt
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Vcpu:
         """The LAPIC vector of its upcalls (HVMOP_set_evtchn_upcall_vector); 0 if none."""
         self._offers_callback = False
         timers = domain.scheduler.timers
-        self.timers = VcpuTimers(timers, clock.now, self._tick)
+        self.timers = VcpuTimers(timers, clock.now, self._tick, tick_spacing(domain.max_vcpus))
         self._poll_timer = timers.new(self.wake)
         self._polls = False
 
