@@ -281,6 +281,20 @@ def test_a_second_interrupt_does_not_wait_for_the_daemon(
     finished.set()
 
 
+def test_a_signal_that_comes_too_late_changes_nothing(
+    host: Host, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The domain is there, so xl must not end as if it had been stopped before."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
+    )
+    search = os.pathsep.join([str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", search)
+    command = [sys.executable, "-m", "xenolith.cli.xl", "create", "-q", config]
+    assert subprocess.run(command, check=False, timeout=20).returncode == 0
+    assert list(host.domains) == [1]
+
+
 def test_the_foreground_ends_with_the_domain(
     host: Host, config: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,9 +22,22 @@ BAD_USAGE = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `xl` with these arguments, the program's name left out; return its exit status."""
+    """Run `xl` with these arguments, the program's name left out; return its exit status.
+
+    Without any it is the program: it takes those of the process, and ends that.
+    """
+    if argv is not None:
+        return _guarded(argv)
+    status = _guarded(sys.argv[1:])
+    # The interpreter's tidying up would take milliseconds, and a signal that comes meanwhile
+    # would make what is done look as if it had been stopped.
+    os._exit(status)
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run a command, its output complete; return the exit status for every way in which it ends."""
     try:
-        status = _main(sys.argv[1:] if argv is None else argv)
+        status = _main(arguments)
         sys.stdout.flush()
     except OSError as error:
         return _without_output(error)
