@@ -29,8 +29,8 @@ _GUEST_FLAGS = (
     *(f"-I{_RUNTIME}", "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__"),
 )
 
-_SAY_AND_HALT = bytes.fromhex("b021 e6e9 f4 ebfd")
-"""mov $'!', %al; out %al, $0xe9; 1: hlt; jmp 1b"""
+_SAY_AND_SLEEP = bytes.fromhex("b021 e6e9 fb f4 ebfd")
+"""The code of first_instruction.S: mov $'!', %al; out %al, $0xe9; sti; 1: hlt; jmp 1b"""
 
 
 class Images:
@@ -84,7 +84,7 @@ class Images:
         content = bytearray(original.read_bytes())
         with _open(original) as image:
             entry = _entry_offset(image)
-        content[entry : entry + len(_SAY_AND_HALT)] = _SAY_AND_HALT
+        content[entry : entry + len(_SAY_AND_SLEEP)] = _SAY_AND_SLEEP
         patched = self._directory / "vmlinux-that-says-so"
         patched.write_bytes(content)
         return patched
