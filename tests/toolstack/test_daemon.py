@@ -142,6 +142,18 @@ def test_a_renamed_domain_is_found_by_its_new_name(host: Host) -> None:
             read_until(console, b"xenstore: www\n")
 
 
+def test_a_rename_that_cannot_be_recorded_changes_nothing(host: Host) -> None:
+    with host.connect() as toolstack:
+        domid = toolstack.create(host.config("web"))
+        in_the_way = host.run_dir / f"domains/{domid}.json.new"
+        in_the_way.mkdir()
+        with pytest.raises(ToolstackError, match="rename failed"):
+            toolstack.rename(domid, "www")
+        in_the_way.rmdir()
+        assert toolstack.resolve("web") == domid
+        toolstack.rename(domid, "www")
+
+
 def test_memory_is_set_within_its_limit(host: Host) -> None:
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web", memory=64, maxmem=128))

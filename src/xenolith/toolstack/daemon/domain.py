@@ -99,9 +99,14 @@ class Domain:
         )
 
     def rename(self, name: str) -> None:
-        """Give the domain another name, which has been checked; OSError."""
-        self.config = dataclasses.replace(self.config, name=name)
-        self.save()
+        """Give the domain another name, which has been checked; OSError: it keeps the old one."""
+        old = self.config
+        self.config = dataclasses.replace(old, name=name)
+        try:
+            self.save()
+        except OSError:
+            self.config = old
+            raise
 
     def kill(self) -> None:
         """End the domain's process at once."""
