@@ -103,7 +103,7 @@ class DomainMemory:
         if mfn is None:
             return False
         self.machine.write(mfn << PAGE_SHIFT, code)
-        self._engine.invalidate_code(mfn, 1)
+        self._engine.invalidate_code(gfn, 1)
         return True
 
 
