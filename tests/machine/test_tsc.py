@@ -29,6 +29,20 @@ def test_a_longer_baseline_is_more_exact() -> None:
     assert tsc.frequency(read) == pytest.approx(3e9, rel=1e-4)
 
 
+def test_a_host_that_was_suspended_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stood still meanwhile, and the counter did not."""
+    slept = [0]
+    boottime = time.clock_gettime_ns
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: boottime(clock) + slept[0])
+
+    def read() -> int:
+        return time.monotonic_ns() * 2 + slept[0] * 2
+
+    tsc.frequency(read)
+    slept[0] = 3600 * 10**9
+    assert tsc.frequency(read) == pytest.approx(2e9, rel=1e-3)
+
+
 def test_a_sample_is_of_one_moment() -> None:
     before = time.monotonic_ns()
     sample = tsc.sample(time.monotonic_ns)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _MINIMUM_BASELINE_NS = 20_000_000
+_SUSPENDED_NS = 10_000_000
+"""Less than any sleep of the host, more than what may pass between reading two clocks."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,27 @@ def sample(read: Callable[[], int]) -> TscSample:
     return best[1]
 
 
-_first: TscSample | None = None
+_first: tuple[TscSample, int] | None = None
 
 
 def frequency(read: Callable[[], int]) -> float:
     """Ticks a second since this process, or the one that it was forked from, first asked.
 
-    The error is about 1 us over the time since then; a first call sleeps 20 ms to have a baseline.
+    The error is about 1 us over the time since then; a first call sleeps 20 ms to have a baseline, and so does one
+    after the host was suspended, which stops the clock and may stop or reset the counter.
     """
-    global _first  # noqa: PLW0603 - one counter a machine, one baseline a process
-    if _first is None:
-        _first = sample(read)
-    elapsed = time.monotonic_ns() - _first.nanoseconds
+    global _first  # one counter a machine, one baseline a process
+    suspended = _suspended_ns()
+    if _first is None or abs(suspended - _first[1]) > _SUSPENDED_NS:
+        _first = sample(read), suspended
+    baseline = _first[0]
+    elapsed = time.monotonic_ns() - baseline.nanoseconds
     if elapsed < _MINIMUM_BASELINE_NS:
         time.sleep((_MINIMUM_BASELINE_NS - elapsed) / 1e9)
     now = sample(read)
-    return (now.tsc - _first.tsc) * 1e9 / (now.nanoseconds - _first.nanoseconds)
+    return (now.tsc - baseline.tsc) * 1e9 / (now.nanoseconds - baseline.nanoseconds)
+
+
+def _suspended_ns() -> int:
+    """How long the host has slept since it was started."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
