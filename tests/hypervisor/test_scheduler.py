@@ -309,8 +309,9 @@ def test_vcpus_that_wake_each_other_for_ever_leave_time_for_a_third(trio: SmallD
 
 def test_a_woken_vcpu_runs_before_one_that_spins_has_used_its_slice(pair: SmallDomain) -> None:
     pair.start(0, SPIN)
-    # 1: hlt; incq DATA; jmp 1b
-    sleeper = pair.start(1, b"\xf4\x48\xff\x04\x25" + DATA.to_bytes(4, "little") + b"\xeb\xf5")
+    # 1: sti; hlt; incq DATA; jmp 1b
+    code = b"\xfb\xf4\x48\xff\x04\x25" + DATA.to_bytes(4, "little") + b"\xeb\xf4"
+    sleeper = pair.start(1, code)
     with pair.running():
         wait_until(lambda: sleeper.runstate.state == Runstate.blocked)
         start = time.monotonic()

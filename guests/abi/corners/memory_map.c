@@ -46,7 +46,8 @@ void test_main(void)
     }
     expect_equal(ram, option("memory", 0) << 20);
     too_few = count - 1;
-    expect_equal(memory_map(&too_few, entries), -XEN_EINVAL);
+    expect_equal(memory_map(&too_few, entries), 0);
+    expect_equal(too_few, count - 1);
     expect_equal(memory_map(&count, (void *)(1ul << 63)), -XEN_EFAULT);
     test_end_of_ram(table[0].addr + table[0].size);
 

@@ -125,6 +125,7 @@ class Domain:
             parameters.max_event_channels,
         )
         self.grants = GrantTable(self.domid, self.memory, parameters.max_grant_frames)
+        self.p2m.is_pinned = self.grants.is_pinned
         if parameters.max_vcpus > 1:
             self.engine.intercept_pause()
         for vcpu_id in range(parameters.max_vcpus):

@@ -36,7 +36,7 @@ class DomainMemory:
         """Take a frame back, out of the physmap as well."""
         gfn = self.gfn_of(mfn)
         if gfn is not None:
-            self.p2m.remove(gfn)
+            self.p2m.take_away(gfn)
         self.machine.discard(mfn)
         self._free.append(mfn)
 
@@ -69,16 +69,14 @@ class DomainMemory:
         self._engine.invalidate_code(gfn, 1)
 
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
-        """Show a granted frame at an empty or RAM ``gfn``."""
-        self.p2m.place(gfn, mfn)
+        """Show a granted frame at ``gfn``; XenError as P2m.map_grant()."""
+        self.p2m.map_grant(gfn, mfn)
         if readonly:
             self._engine.map_readonly(gfn, mfn)
 
     def unmap_grant(self, gfn: Gfn, mfn: Mfn) -> None:
         """Undo :meth:`map_grant`; XenError(EINVAL) if another frame is there."""
-        if self.p2m.lookup(gfn) != mfn:
-            raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not mapped at gfn {gfn:#x}")
-        self.p2m.take_away(gfn)
+        self.p2m.unmap_grant(gfn, mfn)
 
     def write(self, address: GuestPhys, data: bytes | memoryview) -> None:
         """Store bytes at a guest-physical address."""

@@ -45,7 +45,7 @@ class P2m:
         self._memory = memory
         self._mapper = mapper
         self._ram = ram
-        self._low_count = ram[0].count
+        self._low_count = ram[0].count if ram[0].gfn == 0 else 0
         # bytearray() gets zero pages from the kernel: untouched entries cost nothing.
         self._low_state = bytearray(ram[0].count)
         self._states = [self._low_state, *(bytearray(extent.count) for extent in ram[1:])]
@@ -53,10 +53,13 @@ class P2m:
         self._free = bytearray(self._ram_frames)
         self._remapped: dict[int, Mfn] = {}
         self._placed: dict[int, Gfn] = {}
+        self._grants: set[int] = set()
         self.populated = self._ram_frames
         """Frames of RAM that the domain holds now."""
         self.on_populated: Callable[[int], None] = lambda _frames: None
         """Told the number whenever it has changed."""
+        self.is_pinned: Callable[[Mfn], bool] = lambda _mfn: False
+        """Whether somebody uses a frame by a grant, so that it must not be freed."""
         for extent in ram:
             mapper.map(extent.gfn, extent.mfn, extent.count)
 
@@ -87,14 +90,36 @@ class P2m:
         return mfn << PAGE_SHIFT | address & 0xFFF
 
     def place(self, gfn: Gfn, mfn: Mfn) -> None:
-        """Put a frame of the hypervisor's at ``gfn``; RAM that was there is freed."""
+        """Put a frame of the hypervisor's at ``gfn``; RAM that was there is freed.
+
+        XenError(EINVAL, EBUSY) as for :meth:`remove`.
+        """
         self._check(gfn)
         self.remove(gfn)
         elsewhere = self._placed.get(mfn)
         if elsewhere is not None:
             # As in Xen, a frame of the hypervisor's is at one place only.
             self.take_away(elsewhere)
+        if mfn >= self._ram_frames:
+            self._placed[mfn] = gfn
         self._set(gfn, mfn)
+
+    def map_grant(self, gfn: Gfn, mfn: Mfn) -> None:
+        """Show a granted frame at ``gfn``, too; RAM that was there is freed.
+
+        XenError(EINVAL, EBUSY) as for :meth:`remove`.
+        """
+        self._check(gfn)
+        self.remove(gfn)
+        self._grants.add(gfn)
+        self._set(gfn, mfn)
+
+    def unmap_grant(self, gfn: Gfn, mfn: Mfn) -> None:
+        """Undo :meth:`map_grant`; XenError(EINVAL) if the frame is not mapped so."""
+        if gfn not in self._grants or self.lookup(gfn) != mfn:
+            raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not mapped at gfn {gfn:#x}")
+        self._grants.discard(gfn)
+        self.take_away(gfn)
 
     def gfn_of_placed(self, mfn: Mfn) -> Gfn | None:
         """Where a frame that is not RAM is, or None."""
@@ -116,10 +141,16 @@ class P2m:
         return mfn
 
     def remove(self, gfn: Gfn) -> bool:
-        """Empty a guest frame, freeing the RAM behind it; False if it was empty."""
-        mfn = self.take_away(gfn)
+        """Empty a guest frame, freeing the RAM behind it; False if it was empty.
+
+        XenError(EBUSY) if a grant is mapped there or the frame is used by one.
+        """
+        mfn = self.lookup(gfn)
         if mfn is None:
             return False
+        if gfn in self._grants or self.is_pinned(mfn):
+            raise XenError(Errno.EBUSY, f"the frame at gfn {gfn:#x} is granted")
+        self.take_away(gfn)
         if mfn < self._ram_frames:
             self._free[mfn] = 1
             self.populated -= 1
@@ -127,29 +158,41 @@ class P2m:
             self._memory.discard(mfn)
         return True
 
-    def populate(self, gfn: Gfn) -> bool:
-        """Put a zeroed frame of RAM at an empty ``gfn``; False if none is left for the domain."""
-        self._check(gfn)
-        if self.lookup(gfn) is not None:
-            return True
-        mfn = self._take_free(gfn)
-        if mfn is None:
+    def populate(self, gfns: range) -> bool:
+        """Put zeroed frames of RAM at those of ``gfns`` that are empty, at all or at none.
+
+        False if the domain has not so many left; XenError(EINVAL) beyond the address width.
+        """
+        for gfn in (gfns.start, gfns.stop - 1):
+            self._check(gfn)
+        empty = [Gfn(gfn) for gfn in gfns if self.lookup(gfn) is None]
+        if self.populated + len(empty) > self._ram_frames:
             return False
-        self.populated += 1
-        self.on_populated(self.populated)
-        self._set(gfn, mfn)
+        for gfn in empty:
+            self._set(gfn, self._take_free(gfn))
+        if empty:
+            self.populated += len(empty)
+            self.on_populated(self.populated)
         return True
 
     def move(self, source: Gfn, target: Gfn) -> None:
-        """Make the frame at ``source`` appear at ``target`` instead; XenError(EINVAL) if none."""
+        """Make the frame at ``source`` appear at ``target`` instead, where RAM is freed.
+
+        XenError(EINVAL) if there is none, XenError(EBUSY) as for :meth:`remove`.
+        """
         self._check(target)
         mfn = self.lookup(source)
         if mfn is None:
             raise XenError(Errno.EINVAL, f"no frame at gfn {source:#x}")
+        if source in self._grants:
+            raise XenError(Errno.EBUSY, f"a grant is mapped at gfn {source:#x}")
         if source == target:
             return
         self.remove(target)
+        placed = self._placed.get(mfn) == source
         self.take_away(source)
+        if placed:
+            self._placed[mfn] = target
         self._set(target, mfn)
 
     def _set(self, gfn: Gfn, mfn: Mfn) -> None:
@@ -163,21 +206,17 @@ class P2m:
                 return
             state[index] = _REMAPPED
         self._remapped[gfn] = mfn
-        if mfn >= self._ram_frames:
-            self._placed[mfn] = gfn
         self._mapper.map(gfn, mfn)
 
-    def _take_free(self, gfn: Gfn) -> Mfn | None:
-        """A free frame of RAM, the guest frame's own if possible."""
+    def _take_free(self, gfn: Gfn) -> Mfn:
+        """A free frame of RAM, of which there is one; the guest frame's own if possible."""
+        mfn = -1
         found = self._find(gfn)
         if found is not None:
             own = self._ram[found[0]].mfn + gfn - self._ram[found[0]].gfn
-            if self._free[own]:
-                self._free[own] = 0
-                return Mfn(own)
-        mfn = self._free.find(1)
+            mfn = own if self._free[own] else -1
         if mfn < 0:
-            return None
+            mfn = self._free.index(1)
         self._free[mfn] = 0
         return Mfn(mfn)
 

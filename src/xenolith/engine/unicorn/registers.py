@@ -17,6 +17,7 @@ _HFLAGS_CPL = 3
 _HFLAGS_INHIBIT_IRQ = 1 << 3
 _HFLAGS_CS64 = 1 << 15
 _RFLAGS_IF = 1 << 9
+_MASK64 = (1 << 64) - 1
 
 
 def _general(index: int) -> property:
@@ -101,5 +102,5 @@ class UnicornRegisters:
 
     def skip(self, length: int) -> None:
         """Step over an instruction of ``length`` bytes; it ends an STI or MOV SS shadow."""
-        self.file[16] += length
+        self.file[16] = self.file[16] + length & _MASK64
         self._hflags[0] &= ~_HFLAGS_INHIBIT_IRQ

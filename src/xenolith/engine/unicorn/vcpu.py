@@ -17,6 +17,7 @@ _REQUEST_NMI = 0x200
 """CPU_INTERRUPT_VIRQ and _NMI of QEMU's target/i386/cpu.h, as cpu_exec() looks for them."""
 
 _LOW32 = 0xFFFFFFFF
+_MASK64 = (1 << 64) - 1
 _CPUID_BYTES = _MSR_BYTES = _PAUSE_BYTES = 2
 _VMMCALL_BYTES = 3
 _HLT_BYTES = 1
@@ -70,7 +71,7 @@ class UnicornVcpu:
 
     def repeat_hypercall(self) -> None:
         """See HvmVcpu."""
-        self.registers.rip -= _VMMCALL_BYTES
+        self.registers.rip = self.registers.rip - _VMMCALL_BYTES & _MASK64
 
     def inject_nmi(self) -> None:
         """See HvmVcpu."""

@@ -6,6 +6,8 @@ itself or domain 0, whose backends live in this process.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.grant_table import (
     GNTTAB_NR_RESERVED_ENTRIES,
@@ -48,6 +50,8 @@ class GrantTable:
         self.maptrack = Maptrack()
         """The mappings that the domain itself has made."""
         self._active: dict[int, ActiveEntry] = {}
+        self._pinned: Counter[Mfn] = Counter()
+        """How many active entries there are of each frame."""
         self._entries: Entries
         self.grow(1)
 
@@ -110,7 +114,9 @@ class GrantTable:
         elif not readonly and not active.writers and entries.read(ref).flags & GTF_readonly:
             raise GrantError(GrantStatus.general_error, f"reference {ref} is read-only")
         active.pin(readonly)
-        self._active[ref] = active
+        if ref not in self._active:
+            self._active[ref] = active
+            self._pinned[active.mfn] += 1
         entries.set_access(ref, GTF_reading if readonly else ACCESS)
         return active
 
@@ -136,10 +142,16 @@ class GrantTable:
             self._entries.clear_access(active.ref, cleared)
             if cleared == ACCESS:
                 del self._active[active.ref]
+                self._release(active.mfn)
+
+    def _release(self, mfn: Mfn) -> None:
+        self._pinned[mfn] -= 1
+        if not self._pinned[mfn]:
+            del self._pinned[mfn]
 
     def is_pinned(self, mfn: Mfn) -> bool:
         """Whether a grant of this frame is in use, so that it must not become another's."""
-        return any(active.mfn == mfn for active in self._active.values())
+        return mfn in self._pinned
 
     def set_version(self, version: int) -> None:
         """Change the entries' version, keeping the reserved ones and clearing all others.

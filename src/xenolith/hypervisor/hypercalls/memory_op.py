@@ -42,6 +42,7 @@ _MAX_ORDER = 9
 
 _MACHPHYS_START, _MACHPHYS_END = 0xFFFF800000000000, 0xFFFF804000000000
 _WORD = 8
+_NUMBERS = 1 << 64
 
 
 def memory_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
@@ -58,21 +59,30 @@ def _check_self(vcpu: Vcpu, domid: int) -> None:
 
 
 def _change_reservation(
-    vcpu: Vcpu, command: MemoryOp, argument: GuestVirt, start: int, step: Callable[[Gfn], bool]
+    vcpu: Vcpu, command: MemoryOp, argument: GuestVirt, start: int, step: Callable[[range], bool]
 ) -> int:
-    """Apply ``step`` to every frame of a list of extents; the number of extents done."""
-    reservation = read_struct(vcpu.paging, XEN_MEMORY_RESERVATION, argument)
-    _check_self(vcpu, reservation.domid)
-    count, order = reservation.nr_extents, reservation.extent_order
-    if order > _MAX_ORDER or start >= count:
+    """Apply ``step`` to the frames of each of a list of extents, until one cannot be served.
+
+    The result is the number of extents done, never an error.
+    """
+    try:
+        reservation = read_struct(vcpu.paging, XEN_MEMORY_RESERVATION, argument)
+        _check_self(vcpu, reservation.domid)
+        count, order = reservation.nr_extents, reservation.extent_order
+        if order > _MAX_ORDER or start >= count:
+            return start
+        batch = min(count - start, max(1, _EXTENTS_AT_ONCE >> order))
+        gfns = _extents(vcpu, reservation, start, batch)
+    except XenError:
         return start
-    batch = min(count - start, max(1, _EXTENTS_AT_ONCE >> order))
-    gfns = _extents(vcpu, reservation, start, batch)
-    for index, gfn in enumerate(gfns):
-        frames = range(gfn, gfn + (1 << order))
-        if not all(step(Gfn(frame)) for frame in frames):
-            return start + index
-    done = start + batch
+    done = start
+    for gfn in gfns:
+        try:
+            if not step(range(gfn, gfn + (1 << order))):
+                return done
+        except XenError:
+            return done
+        done += 1
     if done < count:
         raise Continuation(command | done << _EXTENT_SHIFT, argument)
     return done
@@ -87,10 +97,11 @@ def _populate_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     """Fill empty guest frames; stops at the domain's allowance. A translated guest keeps its list."""
     domain = vcpu.domain
 
-    def populate(gfn: Gfn) -> bool:
-        if domain.p2m.populated >= domain.max_pages:
-            return domain.p2m.lookup(gfn) is not None
-        return domain.p2m.populate(gfn)
+    def populate(frames: range) -> bool:
+        wanted = sum(domain.p2m.lookup(gfn) is None for gfn in frames)
+        if domain.p2m.populated + wanted > domain.max_pages:
+            return False
+        return domain.p2m.populate(frames)
 
     return _change_reservation(vcpu, MemoryOp.populate_physmap, argument, start, populate)
 
@@ -99,9 +110,8 @@ def _decrease_reservation(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     """Give frames back to the host; one that is granted and in use stays."""
     domain = vcpu.domain
 
-    def remove(gfn: Gfn) -> bool:
-        mfn = domain.p2m.lookup(gfn)
-        return mfn is not None and not domain.grants.is_pinned(mfn) and domain.p2m.remove(gfn)
+    def remove(frames: range) -> bool:
+        return all(domain.p2m.remove(Gfn(gfn)) for gfn in frames)
 
     return _change_reservation(vcpu, MemoryOp.decrease_reservation, argument, start, remove)
 
@@ -127,6 +137,8 @@ def _add_to_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     if asked.space != MapSpace.gmfn_range:
         _add(vcpu.domain, asked.space, asked.idx, Gfn(asked.gpfn))
         return 0
+    if max(asked.idx, asked.gpfn) + asked.size > _NUMBERS:
+        raise XenError(Errno.EOVERFLOW, "the range of frames wraps around")
     end = min(asked.size, start + _EXTENTS_AT_ONCE)
     for offset in range(start, end):
         _add(vcpu.domain, MapSpace.gmfn, asked.idx + offset, Gfn(asked.gpfn + offset))
@@ -167,13 +179,12 @@ def _remove_from_physmap(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
 
 
 def _memory_map(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
-    """The domain's E820 map, as much as the buffer takes."""
+    """The domain's E820 map, as much of it as the buffer takes."""
     asked = read_struct(vcpu.paging, XEN_MEMORY_MAP, argument)
     entries = vcpu.domain.memory_map
     if not entries:
         raise XenError(Errno.ENOSYS, "the domain has no memory map")
-    if asked.nr_entries < len(entries):
-        raise XenError(Errno.EINVAL, f"room for {asked.nr_entries} of {len(entries)} entries")
+    entries = entries[: asked.nr_entries]
     vcpu.paging.copy_to(
         GuestVirt(asked.buffer), b"".join(E820_ENTRY.pack(entry) for entry in entries)
     )

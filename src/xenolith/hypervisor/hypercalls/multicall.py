@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.errno import Errno
 from xenolith.abi.xen import MULTICALL_ENTRY, Hypercall
 from xenolith.hypervisor.guest_access import Continuation
 from xenolith.machine.address import GuestVirt
@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 _CALLS_AT_ONCE = 256
 _RESULT = MULTICALL_ENTRY.offsets["result"]
 _MASK = (1 << 64) - 1
+_LOW32 = 0xFFFFFFFF
 
 
 def multicall(vcpu: Vcpu, calls: int, count: int, _a3: int, _a4: int, _a5: int) -> int:
     """multicall(call_list, nr_calls): in order; each entry gets its own result."""
     from xenolith.hypervisor.hypercalls.dispatch import call  # noqa: PLC0415 - the table holds us
 
+    count &= _LOW32
     for index in range(min(count, _CALLS_AT_ONCE)):
         address = calls + index * MULTICALL_ENTRY.size
         entry = MULTICALL_ENTRY.unpack(
             vcpu.paging.copy_from(GuestVirt(address), MULTICALL_ENTRY.size)
         )
-        if entry.op == Hypercall.multicall:
-            raise XenError(Errno.EINVAL, "a multicall within a multicall")
         try:
-            result = call(vcpu, entry.op, entry.args[:5])
+            nested = entry.op == Hypercall.multicall
+            result = -Errno.EINVAL if nested else call(vcpu, entry.op, entry.args[:5])
         except Continuation as rest:
             # The entry itself is rewritten to what is left of it, and the batch goes on from there.
-            left = entry._replace(args=(*rest.arguments, *entry.args[len(rest.arguments) :]))
+            arguments = [argument & _MASK for argument in rest.arguments]
+            left = entry._replace(args=(*arguments, *entry.args[len(arguments) :]))
             vcpu.paging.copy_to(GuestVirt(address), MULTICALL_ENTRY.pack(left))
             raise Continuation(address, count - index) from None
         vcpu.paging.copy_to(GuestVirt(address + _RESULT), (result & _MASK).to_bytes(8, "little"))
