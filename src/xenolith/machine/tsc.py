@@ -41,7 +41,7 @@ def frequency(read: Callable[[], int]) -> float:
     The error is about 1 us over the time since then; a first call sleeps 20 ms to have a baseline, and so does one
     after the host was suspended, which stops the clock and may stop or reset the counter.
     """
-    global _first  # one counter a machine, one baseline a process
+    global _first  # noqa: PLW0603 - one counter a machine, one baseline a process
     suspended = _suspended_ns()
     if _first is None or abs(suspended - _first[1]) > _SUSPENDED_NS:
         _first = sample(read), suspended
