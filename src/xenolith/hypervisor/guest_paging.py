@@ -17,6 +17,7 @@ _EFER_LMA = 1 << 10
 _PRESENT, _WRITABLE, _LARGE = 1, 2, 0x80
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _LONG_SHIFTS = (39, 30, 21, 12)
+_TOP_SHIFT = 39
 _LOW32 = 0xFFFFFFFF
 
 
@@ -89,6 +90,9 @@ class GuestPaging:
             if shift == PAGE_SHIFT:
                 return entry & _ADDRESS | address & PAGE_SIZE - 1
             if entry & _LARGE:
+                if shift == _TOP_SHIFT:
+                    # The bit is reserved there.
+                    raise _fault(address)
                 offset_mask = (1 << shift) - 1
                 return entry & _ADDRESS & ~offset_mask | address & offset_mask
             table = entry & _ADDRESS
