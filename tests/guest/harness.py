@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -64,12 +65,16 @@ class GuestDomain:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        asked = time.monotonic()
         try:
             self.machine.stop()
         finally:
             threading.excepthook = self._outer_hook
-        if kind is None and self._failure is not None:
-            raise self._failure
+        if kind is None:
+            if self._failure is not None:
+                raise self._failure
+            took = time.monotonic() - asked
+            assert took < PROMPT, f"the machine took {took} s to stop"
 
     @property
     def text(self) -> str:

@@ -35,7 +35,7 @@ static struct vcpu_hvm_x86_32 *flat32(void)
     memset(&context, 0, sizeof(context));
     context.mode = VCPU_HVM_MODE_32B;
     regs->cr0 = 0x11;
-    regs->eip = 0x100000;
+    regs->eip = 0x800000;
     regs->cs_limit = regs->ds_limit = regs->es_limit = regs->ss_limit = ~0u;
     regs->cs_ar = 0xc9b;
     regs->ds_ar = regs->es_ar = regs->ss_ar = 0xc93;

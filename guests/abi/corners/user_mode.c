@@ -29,8 +29,8 @@ USER_CODE(user_cli, "cli");
 USER_CODE(user_rdmsr, "mov $0x1b, %ecx; rdmsr");
 USER_CODE(user_cr, "mov %cr3, %rax");
 USER_CODE(user_lidt, "lidt (%rsp)");
-USER_CODE(user_kernel_read, "mov 0x100000, %eax");
-USER_CODE(user_kernel_jump, "mov $0x100000, %eax; jmp *%rax");
+USER_CODE(user_kernel_read, "mov 0x800000, %eax");
+USER_CODE(user_kernel_jump, "mov $0x800000, %eax; jmp *%rax");
 USER_CODE(user_vmmcall, "mov $17, %eax; xor %edi, %edi; vmmcall; int $0x80");
 USER_CODE(user_cpuid, "mov $0x40000000, %eax; cpuid; mov %rbx, %rdx; int $0x80");
 
@@ -126,7 +126,7 @@ static void test_kernel_memory(void)
 
     expect_equal(fault.vector, PF);
     expect_equal(fault.error_code, PF_PRESENT | PF_USER);
-    expect_equal(fault.cr2, 0x100000);
+    expect_equal(fault.cr2, 0x800000);
     fault = run(user_kernel_jump, user_kernel_jump_end);
     expect_equal(fault.vector, PF);
     expect_equal(fault.error_code, PF_PRESENT | PF_USER | PF_FETCH);

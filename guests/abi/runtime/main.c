@@ -1,7 +1,10 @@
 /* How a guest starts and ends, and how it reports. */
 #include "guest.h"
 #include "cpu.h"
+#include "random.h"
 #include "smp.h"
+
+uint64_t random_state = 1;
 
 static unsigned int failures;
 

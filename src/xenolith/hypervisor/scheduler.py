@@ -57,6 +57,11 @@ class Scheduler:
         self._wakeup = threading.Event()
         self._slice_end: int | None = None
 
+    @property
+    def wants_exit(self) -> bool:
+        """Whether a long exit should end soon: a post, a timer or another vCPU waits for it."""
+        return self._attention
+
     def wake(self, vcpu: SchedulableVcpu) -> None:
         """Make a blocked vCPU runnable, ahead of those that have had their turn."""
         if vcpu.runstate.state != Runstate.blocked:

@@ -77,6 +77,8 @@ def _change_reservation(
         return start
     done = start
     for gfn in gfns:
+        if done > start and vcpu.domain.scheduler.wants_exit:
+            break
         try:
             if not step(range(gfn, gfn + (1 << order))):
                 return done
