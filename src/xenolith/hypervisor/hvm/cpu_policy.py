@@ -79,7 +79,7 @@ class CpuPolicy:
                 eax = _MAX_BASIC_LEAF
             case 1:
                 eax = _SIGNATURE
-                ebx = self._apic_id << 24 | min(2 * self._vcpus, 255) << 16 | ebx & 0xFF00
+                ebx = (self._apic_id & 0xFF) << 24 | min(2 * self._vcpus, 255) << 16 | ebx & 0xFF00
                 ecx = ecx & ~_ECX1_HIDDEN | _ECX1_X2APIC | _ECX1_HYPERVISOR
                 edx = edx & ~_EDX1_HIDDEN | _EDX1_APIC | (_EDX1_HTT if self._vcpus > 1 else 0)
             case 4:
