@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 from bench.errors import BenchError
@@ -34,21 +38,47 @@ def test_processor_time_grows_with_work() -> None:
     assert 0 < cpu_seconds(os.getpid()) - before < 10
 
 
+_CHILD = """
+import os, sys
+memory = os.memfd_create("guest") if len(sys.argv) > 1 else -1
+if memory >= 0:
+    os.ftruncate(memory, 2 << 20)
+print("ready", flush=True)
+sys.stdin.readline()
+if memory >= 0:
+    os.pwrite(memory, bytes(1 << 20), 0)
+    os.pwrite(memory, b"x", 1 << 20)
+    os.pwrite(memory, b"x", (2 << 20) - 4096)
+print("written", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def child(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process whose memory files are its own, unlike those of a process full of tests."""
+    command = [sys.executable, "-c", _CHILD, *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.communicate("\n\n")
+
+
 def test_memory_counts_what_lies_behind_the_ram_but_not_the_ram() -> None:
-    pid, ram, page = os.getpid(), 1 << 20, 4096
-    memory = os.memfd_create("guest")
-    try:
-        os.ftruncate(memory, 2 * ram)
-        before = memory_beside_ram(pid, ram)
-        os.pwrite(memory, bytes(ram), 0)
-        os.pwrite(memory, b"x", ram)
-        os.pwrite(memory, b"x", 2 * ram - page)
-        grown = memory_beside_ram(pid, ram) - before
-    finally:
-        os.close(memory)
+    ram, page = 1 << 20, 4096
+    with child("with a memory file") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = memory_beside_ram(process.pid, ram)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        grown = memory_beside_ram(process.pid, ram) - before
     assert 2 * page <= grown < ram // 2
 
 
 def test_a_process_without_a_guest_has_no_such_figure() -> None:
-    with pytest.raises(BenchError, match="0 memory files"):
-        memory_beside_ram(os.getpid(), 1 << 20)
+    with child() as process, pytest.raises(BenchError, match="0 memory files"):
+        memory_beside_ram(process.pid, 1 << 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import weakref
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLOCK_MONOTONIC = 1
@@ -27,6 +28,8 @@ class Alarm:
         self._fd: int = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "cannot create a timer")
+        self.close = weakref.finalize(self, os.close, self._fd)
+        """Releases the descriptor, as the end of the object does; no thread may be waiting."""
         self._spec = _Itimerspec()
         self._pointer = ctypes.byref(self._spec)
         # Arming gives up the GIL, so what another thread arms with must not be written meanwhile.
@@ -45,7 +48,3 @@ class Alarm:
     def wait(self) -> None:
         """Sleep until it rings."""
         os.read(self._fd, 8)
-
-    def close(self) -> None:
-        """Release the descriptor; no thread may be waiting."""
-        os.close(self._fd)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import weakref
 
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Mfn
 
@@ -26,6 +27,7 @@ class MachineMemory:
         self.frames = frames
         self.size = frames << PAGE_SHIFT
         self.fd = os.memfd_create("xenolith-memory", os.MFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.fd)
         os.ftruncate(self.fd, self.size)
         self._map = mmap.mmap(self.fd, self.size, flags=mmap.MAP_SHARED | _MAP_NORESERVE)
         self.view = memoryview(self._map)

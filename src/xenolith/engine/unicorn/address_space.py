@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from ctypes import c_void_p
 from dataclasses import dataclass
+from functools import cache
 
 from xenolith.engine.hvm import EngineError, MmioHandler
 from xenolith.engine.unicorn.library import PROT_ALL, Library
@@ -35,6 +36,14 @@ _SMALLEST_RAM = 1024
 
 _UNFILTERED_HOLES = 64
 """How many empty frames the guest may have before a nested page table keeps it from using them."""
+
+
+@cache
+def _blank_page() -> int:
+    """A file of one page of all ones, for this process and those forked from it."""
+    blank = os.memfd_create("xenolith-void", os.MFD_CLOEXEC)
+    os.write(blank, b"\xff" * PAGE_SIZE)
+    return blank
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,6 @@ class AddressSpace:
         self._relocated: dict[int, int] = {}
         self._nested: NestedPageTable | None = None
         self._void_page = 0
-        self._blank = os.memfd_create("xenolith-void", os.MFD_CLOEXEC)
-        os.write(self._blank, b"\xff" * PAGE_SIZE)
 
     def map(self, gfn: Gfn, mfn: Mfn, count: int) -> None:
         """Back guest frames by machine frames; several at once only where there was nothing."""
@@ -113,7 +120,7 @@ class AddressSpace:
         for frame in range(gfn, gfn + count):
             region = self._region(frame)
             if region is not None:
-                host_map.replace_private(region.host_page(frame), self._blank, 0, PAGE_SIZE)
+                host_map.replace_private(region.host_page(frame), _blank_page(), 0, PAGE_SIZE)
                 self.invalidate_code(Gfn(frame), 1)
                 self._holes.add(frame)
         if len(self._holes) > _UNFILTERED_HOLES:
@@ -176,7 +183,6 @@ class AddressSpace:
         """Give the maps back; the emulator must be gone."""
         for region in self._regions:
             host_map.unmap(region.host_address, region.count << PAGE_SHIFT)
-        os.close(self._blank)
 
     def _region(self, gfn: int) -> _Region | None:
         for region in self._regions:
