@@ -101,7 +101,7 @@ class AddressSpace:
             self._relocate(gfn, mfn)
         else:
             self._add_region(gfn, mfn, count)
-        self._holes.difference_update(range(gfn, gfn + count))
+        self._holes = {hole for hole in self._holes if not gfn <= hole < gfn + count}
         if self._nested is not None:
             machine = self._relocated.get(gfn, gfn << PAGE_SHIFT)
             self._nested.map(gfn << PAGE_SHIFT, machine, count << PAGE_SHIFT)
