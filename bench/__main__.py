@@ -32,13 +32,13 @@ def main() -> int:
     # So that whoever ends us ends the guests as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sections = options.only or list(SECTIONS)
-    peer = packages.ensure_peer(_report)
-    facts = host_facts.facts(peer=peer)
+    packages.ensure(_report)
+    facts = host_facts.facts()
     for kind, fact in facts.items():
         print(f"{kind:<10} {fact}")
     try:
         with tempfile.TemporaryDirectory(prefix="xenolith-bench-") as directory:
-            figures, failed = _measure(Path(directory), sections, options.effort, peer)
+            figures, failed = _measure(Path(directory), sections, options.effort)
     except BenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -49,16 +49,15 @@ def main() -> int:
     return int(failed or any(figure.met is False for figure in figures))
 
 
-def _measure(
-    directory: Path, sections: Sequence[str], effort: Effort, peer: bool
-) -> tuple[list[Figure], bool]:
+def _measure(directory: Path, sections: Sequence[str], effort: Effort) -> tuple[list[Figure], bool]:
     """Measure and print section by section; return the figures, and whether a section failed."""
     figures: list[Figure] = []
     failed = False
     images = Images(directory)
+    peer = Qemu(directory, images.unpack) if Qemu.is_installed() else None
     print(f"\n{table.header()}", flush=True)
     with running_toolstack(directory) as ours:
-        contest = Contest(ours, Qemu(directory, images.unpack) if peer else None, images, effort)
+        contest = Contest(ours, peer, images, effort)
         for name in sections:
             try:
                 for figure in _with_progress(name, SECTIONS[name](contest)):

@@ -15,6 +15,9 @@ from bench.console_log import ConsoleLog
 WAIT_S = 120.0
 """Seconds that anything may take which takes seconds."""
 
+OWN_GROUP = 0
+"""A terminal's Ctrl-C is for the benchmark, which ends what it has started in good order."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
@@ -68,6 +71,7 @@ class Launch:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            process_group=OWN_GROUP,
         )
         self._pidfd = os.pidfd_open(self.process.pid)
         self._errors: bytes | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.qemu import Qemu
 
 
-def facts(*, peer: bool) -> dict[str, str]:
+def facts() -> dict[str, str]:
     """The host, by kind of fact."""
     found = {
         "date": time.strftime("%Y-%m-%d"),
@@ -18,7 +18,7 @@ def facts(*, peer: bool) -> dict[str, str]:
         "host": f"Linux {platform.release()}, Python {platform.python_version()}",
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
-    if peer:
+    if Qemu.is_installed():
         found["peer"] = Qemu.version()
     return found
 

@@ -6,28 +6,46 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
-from bench.qemu import PACKAGE, Qemu
+from bench.qemu import Qemu
+
+_NEEDED: dict[str, Callable[[], bool]] = {
+    "qemu-system-x86": Qemu.is_installed,
+    "gcc": lambda: shutil.which("gcc") is not None,
+    "libc6-dev": Path("/usr/lib/x86_64-linux-gnu/libc.a").exists,
+    "libxen-dev": Path("/usr/include/xen/xen.h").exists,
+}
+"""Debian's packages, and how to tell that one is there."""
 
 _APT = ("apt-get", "-q", "-y")
 
 
-def ensure_peer(report: Callable[[str], None]) -> bool:
-    """Whether QEMU is there, after installing it if we may."""
-    if Qemu.is_installed():
-        return True
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        report(f"No peer: install {PACKAGE} to compare with QEMU (apt-get install {PACKAGE}).")
-        return False
-    report(f"Installing {PACKAGE}, the peer")
-    for command in (["update"], ["install", "--no-install-recommends", PACKAGE]):
-        done = subprocess.run(
-            [*_APT, *command],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if not Qemu.is_installed():
-        report(f"No peer: {PACKAGE} could not be installed: {done.stderr.strip()}")
-    return Qemu.is_installed()
+def ensure(report: Callable[[str], None]) -> None:
+    """Install what is missing if we may; report what is missing then.
+
+    The figures that need it are left out: without QEMU, those of the peer.
+    """
+    missing = _missing()
+    if not missing:
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        report(f"Installing {' '.join(missing)}")
+        _apt("update")
+        _apt("install", "--no-install-recommends", *missing)
+        missing = _missing()
+    if missing:
+        report(f"Some figures will be missing: they need the packages {' '.join(missing)}")
+
+
+def _missing() -> list[str]:
+    return [package for package, is_there in _NEEDED.items() if not is_there()]
+
+
+def _apt(*arguments: str) -> None:
+    subprocess.run(
+        [*_APT, *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )

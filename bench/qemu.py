@@ -17,7 +17,6 @@ from bench.errors import BenchError
 from bench.guest import WAIT_S, GuestSpec, Launch
 
 PROGRAM = "qemu-system-x86_64"
-PACKAGE = "qemu-system-x86"
 
 
 class Qemu:

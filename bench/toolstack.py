@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.console_log import ConsoleLog
 from bench.errors import BenchError
-from bench.guest import WAIT_S, GuestSpec, Launch
+from bench.guest import OWN_GROUP, WAIT_S, GuestSpec, Launch
 
 _PROGRAMS = Path(sys.executable).parent
 _DAEMON_STOP_S = 10.0
@@ -46,6 +46,7 @@ class Toolstack:
             capture_output=True,
             text=True,
             check=False,
+            process_group=OWN_GROUP,
         )
         if done.returncode != 0:
             raise BenchError(f"xl {arguments[0]} failed: {done.stderr.strip()}")
@@ -129,7 +130,11 @@ def running_toolstack(directory: Path) -> Iterator[Toolstack]:
         program = [str(_PROGRAMS / "xenolithd"), "--ready-fd", str(writer)]
         try:
             daemon = subprocess.Popen(
-                program, env=toolstack.environment, stdin=subprocess.DEVNULL, pass_fds=[writer]
+                program,
+                env=toolstack.environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[writer],
+                process_group=OWN_GROUP,
             )
         except FileNotFoundError:
             raise BenchError(f"there is no {program[0]}: run `make bench`") from None
