@@ -16,11 +16,11 @@ def section(title: str) -> str:
     return PAGE.text.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
-def constant(path: str, name: str) -> str:
-    """A text that a module calls by a name of its own."""
-    found = re.search(rf'^{name} = "(.+)"$', (ROOT / path).read_text(), re.MULTILINE)
-    assert found is not None
-    return found[1]
+def matches(pattern: str, path: str) -> set[str]:
+    """What a file of the project has between the parentheses of a pattern; at least once."""
+    found = set(re.findall(pattern, (ROOT / path).read_text(), re.MULTILINE))
+    assert found, f"{path} has nothing like {pattern}"
+    return found
 
 
 def test_python_packages_are_those_of_pyproject() -> None:
@@ -31,13 +31,13 @@ def test_python_packages_are_those_of_pyproject() -> None:
 
 
 def test_debian_packages_are_those_that_are_installed_or_fetched() -> None:
-    scripts = "\n".join((ROOT / name).read_text() for name in ("Makefile", ".ci/run"))
-    installed = set()
-    for arguments in re.findall(r"scripts/need-packages ([\w \-]+)", scripts):
-        installed |= set(arguments.split())
-    busybox = constant("src/xenolith/builder/assets.py", "_BUSYBOX")
-    peer = constant("bench/qemu.py", "PACKAGE")
-    fetched = {*FLAVOURS.values(), busybox, peer}
+    installed = matches(r'^    "([a-z0-9-]+)": ', "bench/packages.py")
+    for path in ("Makefile", ".ci/run"):
+        for arguments in matches(r"scripts/need-packages ([\w \-]+)", path):
+            installed |= set(arguments.split())
+    fetched = {*FLAVOURS.values()} | matches(
+        r'^_BUSYBOX = "(.+)"$', "src/xenolith/builder/assets.py"
+    )
     listed = {
         name
         for row in re.findall(
