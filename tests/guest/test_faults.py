@@ -22,15 +22,18 @@ def test_a_triple_fault_reboots(guests: GuestBuilder) -> None:
 
 
 FATAL = (
-    "cr3_garbage", "cr3_in_apic", "cr3_in_hole", "cr3_of_code", "idt_in_apic",
-    "tables_in_themselves",
+    "cr3_garbage", "cr3_in_apic", "cr3_in_hole", "cr3_of_code", "idt_in_apic", "idt_in_hole",
+    "idt_in_hole_interrupt", "idt_in_hole_nmi", "idt_in_hole_software", "tables_in_themselves",
+    "task_state_in_hole",
 )  # fmt: skip
 """Ways to go astray that end in a triple fault."""
 
 
+@pytest.mark.parametrize("filtered", [0, 1])
 @pytest.mark.parametrize("how", FATAL)
-def test_a_kernel_that_loses_its_way(guests: GuestBuilder, how: str) -> None:
-    with GuestDomain(guests.build("faults/stray"), cmdline=how) as domain:
+def test_a_kernel_that_loses_its_way(guests: GuestBuilder, how: str, filtered: int) -> None:
+    options = f"{how} filter={filtered}"
+    with GuestDomain(guests.build("faults/stray"), cmdline=options) as domain:
         assert domain.wait_shutdown() is ShutdownReason.reboot
     assert domain.log_lines == [TRIPLE_FAULT]
 
@@ -42,9 +45,11 @@ CRASHES = (
 """What the emulator cannot go on with: the domain crashes, and says why."""
 
 
+@pytest.mark.parametrize("filtered", [0, 1])
 @pytest.mark.parametrize("how", CRASHES)
-def test_a_guest_that_the_engine_gives_up(guests: GuestBuilder, how: str) -> None:
-    with GuestDomain(guests.build("faults/stray"), cmdline=how) as domain:
+def test_a_guest_that_the_engine_gives_up(guests: GuestBuilder, how: str, filtered: int) -> None:
+    options = f"{how} filter={filtered}"
+    with GuestDomain(guests.build("faults/stray"), cmdline=options) as domain:
         assert domain.wait_shutdown() is ShutdownReason.crash
         domain.call(lambda: None)
     assert len(domain.log_lines) == 1
@@ -58,22 +63,35 @@ SURVIVED = (
 """What a guest may do and live."""
 
 
+@pytest.mark.parametrize("filtered", [0, 1])
 @pytest.mark.parametrize("how", SURVIVED)
-def test_a_kernel_that_finds_its_way_back(guests: GuestBuilder, how: str) -> None:
-    with GuestDomain(guests.build("faults/stray"), cmdline=how) as domain:
+def test_a_kernel_that_finds_its_way_back(guests: GuestBuilder, how: str, filtered: int) -> None:
+    options = f"{how} filter={filtered}"
+    with GuestDomain(guests.build("faults/stray"), cmdline=options) as domain:
         domain.wait_success()
     assert not domain.log_lines
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["fault_with_stack_in_hole", "paging_off", "protection_off", "stack_in_apic", "stack_in_hole"],
-)
-def test_a_guest_that_runs_on_as_it_may(guests: GuestBuilder, how: str) -> None:
-    """What becomes of it is chance; it must not take us with it."""
-    with GuestDomain(guests.build("faults/stray"), cmdline=how) as domain:
+CHANCE = (
+    "fault_with_stack_in_hole", "paging_off", "protection_off", "stack_in_apic", "stack_in_hole",
+)  # fmt: skip
+"""What becomes of the guest is chance; it must not take us with it."""
+
+
+@pytest.mark.parametrize("filtered", [0, 1])
+@pytest.mark.parametrize("how", CHANCE)
+def test_a_guest_that_runs_on_as_it_may(guests: GuestBuilder, how: str, filtered: int) -> None:
+    options = f"{how} filter={filtered}"
+    with GuestDomain(guests.build("faults/stray"), cmdline=options) as domain:
         domain.call(lambda: None)
         domain.pause()
+
+
+@pytest.mark.parametrize("filtered", [0, 1])
+def test_events_whose_frame_goes_nowhere(guests: GuestBuilder, filtered: int) -> None:
+    options = f"filter={filtered}"
+    with GuestDomain(guests.build("faults/stack_nowhere"), cmdline=options) as domain:
+        domain.wait_success()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

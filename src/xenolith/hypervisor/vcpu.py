@@ -75,19 +75,13 @@ class Vcpu:
         dispatch(self)
 
     def pending_vector(self) -> int:
-        """The LAPIC's vectors come first: their EOI is an exit, after which the upcall is offered.
-
-        A guest that takes an upcall by callback vector may run on for ever without an exit.
-        """
-        self._offers_callback = False
-        vector = self.lapic.pending_vector()
-        if vector >= 0:
-            return vector
+        """The upcall by callback vector comes before the LAPIC's, as in Xen."""
         info = self.info
         if info is not None and info[_UPCALL_PENDING] and self.domain.callback_vector:
             self._offers_callback = True
             return self.domain.callback_vector
-        return -1
+        self._offers_callback = False
+        return self.lapic.pending_vector()
 
     def vector_delivered(self, vector: int) -> None:
         """Only the LAPIC keeps vectors in service."""

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define EXCP_VMEXIT 0x100 /* numbers from here on are #VMEXIT codes */
+#define EXIT_NMI 0x61
 #define EXCEPTION_UD 6
 #define EXCEPTION_NP 11
 #define EXCEPTION_GP 13
@@ -24,6 +25,8 @@
 
 #define EFLAGS_VM 0x20000u
 #define EFLAGS_IOPL(flags) ((flags) >> 12 & 3)
+
+#define HFLAG2_NMI (1u << 2) /* no other NMI until IRET */
 
 #define HFLAG_CPL 3u
 #define HFLAG_CS32 (1u << 4)
@@ -41,8 +44,8 @@
 enum { RCX = 1, R11 = 11 };
 enum { SEG_CS = 1, SEG_SS = 2 };
 
-/* what an exit handler answers */
-enum { RESUME = 0, RAISE = 1 };
+/* what an exit handler answers: go on, raise an exception, or deliver an interrupt */
+enum { RESUME = 0, RAISE = 1, DELIVER = 2 };
 
 struct segment {
     uint32_t selector;
@@ -57,19 +60,25 @@ struct hook_context {
     uint64_t *registers;
     uint64_t *rip;
     uint64_t *eflags; /* the control flags; the arithmetic ones are computed lazily */
-    uint32_t *hflags;
+    uint32_t *hflags; /* hflags2 follows */
     struct segment *segments;
     uint64_t *efer, *star, *lstar, *cstar, *fmask;
     int32_t *exception_is_int;
     void (*do_interrupt)(void *cpu);
     uint64_t (*read_eflags)(void *env);
     void (*write_eflags)(void *env, uint64_t value, uint32_t mask);
-    void (*raise)(void *env, int vector, int error_code);
+    void (*raise)(void *env, int vector, int is_software, int error_code, int length);
+    void (*deliver_interrupt)(void *env, int vector, int is_hardware);
     void (*check_port[3])(void *env, uint32_t port); /* by size: 1, 2, 4 bytes */
     int (*on_exit)(uint32_t code);
     uint32_t (*on_port_read)(uint32_t port, int size);
     void (*on_port_write)(uint32_t port, int size, uint32_t value);
-    int32_t raise_vector, raise_error_code;
+    void (*on_unmapped)(uint64_t address);
+    int32_t event_vector, event_error_code, event_is_software; /* what RAISE and DELIVER are about */
+    uint32_t delivering;    /* the number of the exception or #VMEXIT that is being delivered, plus 1 */
+    uint32_t interrupting;  /* whether that is an interrupt or NMI */
+    uint32_t undeliverable; /* whether an event had to be given up */
+    uint32_t unmapped;      /* whether the run ends because nothing is at unmapped_address */
     uint64_t unmapped_address;
 };
 
@@ -83,17 +92,48 @@ static void correct_error_code(struct hook_context *context, uint32_t number)
         *error_code = *error_code >> 4 << 3 | (*error_code & 7);
 }
 
-/* UC_HOOK_INTR: an exception to deliver, or a #VMEXIT to hand to the hypervisor in place */
+/*
+ * UC_HOOK_INTR: an exception to deliver, or a #VMEXIT to hand to the hypervisor in place, which may be that the guest
+ * can take an interrupt.
+ *
+ * A delivery reads the guest's tables. Where those lie at an address at which nothing is, the library jumps back to its
+ * loop, which calls this hook with the same number again; now, outside of any access, something can be put there.
+ */
 void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *context)
 {
+    int again = context->delivering == number + 1, verdict = DELIVER;
+
     (void)uc;
-    if (number >= EXCP_VMEXIT) {
-        if (context->on_exit(number - EXCP_VMEXIT) == RAISE)
-            context->raise(context->env, context->raise_vector, context->raise_error_code);
+    if (context->unmapped) {
+        context->unmapped = 0;
+        context->on_unmapped(context->unmapped_address);
+    } else if (again) {
+        /* The library tells of one such address a run. */
+        context->undeliverable = 1;
+        context->delivering = 0;
         return;
     }
-    correct_error_code(context, number);
-    context->do_interrupt(context->cpu);
+    if (number >= EXCP_VMEXIT && !again)
+        verdict = context->on_exit(number - EXCP_VMEXIT);
+    if (verdict != DELIVER) {
+        context->delivering = 0;
+        if (verdict == RAISE)
+            context->raise(context->env, context->event_vector, context->event_is_software,
+                           context->event_error_code, 0);
+        return;
+    }
+    context->delivering = number + 1;
+    context->interrupting = number >= EXCP_VMEXIT;
+    if (context->interrupting) {
+        if (number == EXCP_VMEXIT + EXIT_NMI)
+            context->hflags[1] |= HFLAG2_NMI;
+        context->deliver_interrupt(context->env, context->event_vector, 1);
+    } else {
+        if (!again)
+            correct_error_code(context, number);
+        context->do_interrupt(context->cpu);
+    }
+    context->delivering = 0;
     /* else the next #VMEXIT would move RIP to the stale exception_next_eip of this INT n */
     *context->exception_is_int = 0;
 }
@@ -101,9 +141,7 @@ void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *conte
 /* UC_HOOK_INSN_INVALID: deliver #UD */
 int xenolith_on_invalid_instruction(void *uc, struct hook_context *context)
 {
-    (void)uc;
-    context->do_interrupt(context->cpu);
-    *context->exception_is_int = 0;
+    xenolith_on_interrupt(uc, EXCEPTION_UD, context);
     return 1;
 }
 
@@ -124,7 +162,7 @@ void xenolith_on_syscall(void *uc, struct hook_context *context)
 
     (void)uc;
     if (!(*context->efer & EFER_SCE)) {
-        context->raise(context->env, EXCEPTION_UD, 0);
+        context->raise(context->env, EXCEPTION_UD, 0, 0, 0);
         return;
     }
     flags = context->read_eflags(context->env);
@@ -189,6 +227,7 @@ int xenolith_on_unmapped(void *uc, int type, uint64_t address, int size, int64_t
                          struct hook_context *context)
 {
     (void)uc, (void)type, (void)size, (void)value;
+    context->unmapped = 1;
     context->unmapped_address = address;
     return 0;
 }

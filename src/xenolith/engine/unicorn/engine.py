@@ -11,10 +11,10 @@ import ctypes
 from ctypes import c_void_p
 from functools import cache
 
-from xenolith.engine.hvm import ExitHandler, GuestException, MmioHandler
+from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
 from xenolith.engine.unicorn.address_space import AddressSpace
 from xenolith.engine.unicorn.cpu_layout import find_layout
-from xenolith.engine.unicorn.hooks import RAISE, RESUME, install_hooks, watch_unmapped
+from xenolith.engine.unicorn.hooks import DELIVER, RAISE, RESUME, install_hooks, watch_unmapped
 from xenolith.engine.unicorn.library import (
     CTL_TCG_BUFFER_SIZE,
     PROT_ALL,
@@ -26,7 +26,7 @@ from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
 from xenolith.engine.unicorn.string_store import finish_string_store
-from xenolith.engine.unicorn.vcpu import UnicornVcpu
+from xenolith.engine.unicorn.vcpu import Redelivery, UnicornVcpu
 from xenolith.engine.unicorn.vmcb import (
     MSR_MAP_BYTES,
     Vmcb,
@@ -71,7 +71,7 @@ class UnicornEngine:
         )
         self._failure: BaseException | None = None
         self._void = Void()
-        devices = MmioPages(lib, self._collect, self._fail, self.stop)
+        devices = MmioPages(lib, self._fail, self.stop)
         self._space = AddressSpace(lib, self._handle, memory, devices, self._filter)
         private = PrivateMemory(_PRIVATE_BASE, _PRIVATE_BYTES)
         self._private = private
@@ -154,12 +154,15 @@ class UnicornEngine:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        if error in UNMAPPED_ERRORS and error != UNMAPPED_ERRORS[-1]:
-            # The access is made again when the vCPU runs again.
-            self.map_void(self._context.unmapped_address)
-        else:
+        context = self._context
+        if context.undeliverable:
+            raise EngineError("unicorn cannot deliver an exception: the guest's tables are nowhere")
+        if error not in UNMAPPED_ERRORS[:2]:
             library.check(error, "run the guest")
-        vcpu.collect()
+        elif context.unmapped:
+            # The access is made again when the vCPU runs again.
+            context.unmapped = 0
+            self.map_void(context.unmapped_address)
         if timeout:
             finish_string_store(self.registers, self._space)
 
@@ -200,15 +203,39 @@ class UnicornEngine:
         """HookSink: handle one #VMEXIT in place."""
         vcpu = self._current
         assert vcpu is not None
+        context = self._context
         try:
-            vcpu.exit(code)
+            vector = vcpu.exit(code)
         except GuestException as fault:
-            self._context.raise_vector = fault.vector
-            self._context.raise_error_code = fault.error_code
+            context.event_vector, context.event_error_code = fault.vector, fault.error_code
+            context.event_is_software = 0
+            return RAISE
+        except Redelivery as event:
+            context.event_vector, context.event_error_code = event.vector, event.error_code
+            context.event_is_software = event.software
             return RAISE
         except BaseException as failure:
             self._fail(failure)
-        return RESUME
+            return RESUME
+        if vector is None:
+            return RESUME
+        context.event_vector = vector
+        return DELIVER
+
+    def on_unmapped(self, address: int) -> None:
+        """HookSink: the tables by which an event is delivered are where nothing is."""
+        assert self._current is not None
+        try:
+            self.map_void(address)
+            if self._current.enter_again:
+                self.follow_filter()
+        except BaseException as failure:
+            self._fail(failure)
+
+    @property
+    def was_interrupting(self) -> bool:
+        """In an exit: whether it came in the middle of the delivery of an interrupt or NMI."""
+        return bool(self._context.delivering and self._context.interrupting)
 
     def on_port_read(self, port: int, size: int) -> int:
         """HookSink: IN, in the middle of a translation block."""
@@ -268,11 +295,6 @@ class UnicornEngine:
         for vcpu in self._vcpus:
             vcpu.vmcb.use_nested_paging(nested_root)
             vcpu.enter_again = vcpu.initial is None
-
-    def _collect(self) -> None:
-        """A device's registers are about to be looked at: they show what the guest has taken by now."""
-        assert self._current is not None
-        self._current.collect()
 
     def _fail(self, failure: BaseException) -> None:
         """Make :meth:`run` raise what a callback of the emulator must not."""

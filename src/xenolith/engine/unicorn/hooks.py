@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_uint64, c_void_p
+from ctypes import c_int32, c_uint32, c_uint64, c_void_p
 from typing import Protocol
 
 from xenolith.engine.unicorn.cpu_layout import CpuLayout
@@ -19,11 +19,13 @@ from xenolith.engine.unicorn.library import (
     Library,
     PortReadCallback,
     PortWriteCallback,
+    UnmappedCallback,
     load_hooks,
 )
 
 RESUME = 0
 RAISE = 1
+DELIVER = 2
 
 _KERNEL_ADDRESSES = (0xFFFF_8000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF)
 
@@ -32,13 +34,16 @@ class HookSink(Protocol):
     """What the hooks call in turn; nothing may be raised from any of it."""
 
     def on_exit(self, code: int) -> int:
-        """A #VMEXIT; RESUME, or RAISE with the exception in the context."""
+        """A #VMEXIT; RESUME, or RAISE or DELIVER with the event in the context."""
 
     def on_port_read(self, port: int, size: int) -> int:
         """IN, rights checked."""
 
     def on_port_write(self, port: int, size: int, value: int) -> None:
         """OUT, rights checked."""
+
+    def on_unmapped(self, address: int) -> None:
+        """The delivery of an event wants to read where nothing is; it is made again afterwards."""
 
 
 class HookContext(ctypes.Structure):
@@ -61,13 +66,20 @@ class HookContext(ctypes.Structure):
         ("do_interrupt", c_void_p),
         ("read_eflags", c_void_p),
         ("write_eflags", c_void_p),
-        ("raise_exception", c_void_p),
+        ("raise_event", c_void_p),
+        ("deliver_interrupt", c_void_p),
         ("check_port", c_void_p * 3),
         ("on_exit", ExitCallback),
         ("on_port_read", PortReadCallback),
         ("on_port_write", PortWriteCallback),
-        ("raise_vector", c_int32),
-        ("raise_error_code", c_int32),
+        ("on_unmapped", UnmappedCallback),
+        ("event_vector", c_int32),
+        ("event_error_code", c_int32),
+        ("event_is_software", c_int32),
+        ("delivering", c_uint32),
+        ("interrupting", c_uint32),
+        ("undeliverable", c_uint32),
+        ("unmapped", c_uint32),
         ("unmapped_address", c_uint64),
     ]
 
@@ -98,13 +110,15 @@ def install_hooks(
         do_interrupt=library.address("x86_cpu_do_interrupt_x86_64"),
         read_eflags=library.address("helper_read_eflags_x86_64"),
         write_eflags=library.address("helper_write_eflags_x86_64"),
-        raise_exception=library.address("raise_exception_err_x86_64"),
+        raise_event=library.address("raise_interrupt_x86_64"),
+        deliver_interrupt=library.address("do_interrupt_x86_hardirq_x86_64"),
         check_port=(c_void_p * 3)(
             *(library.address(f"helper_check_io{size}_x86_64") for size in "bwl")
         ),
         on_exit=ExitCallback(sink.on_exit),
         on_port_read=PortReadCallback(sink.on_port_read),
         on_port_write=PortWriteCallback(sink.on_port_write),
+        on_unmapped=UnmappedCallback(sink.on_unmapped),
     )
     hooks = load_hooks()
 

@@ -45,6 +45,7 @@ ExitCallback = CFUNCTYPE(c_int, c_uint32)
 InterruptCallback = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 PortReadCallback = CFUNCTYPE(c_uint32, c_uint32, c_int)
 PortWriteCallback = CFUNCTYPE(None, c_uint32, c_int, c_uint32)
+UnmappedCallback = CFUNCTYPE(None, c_uint64)
 MmioRead = CFUNCTYPE(c_uint64, c_void_p, c_uint64, c_uint32, c_void_p)
 MmioWrite = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_uint64, c_void_p)
 

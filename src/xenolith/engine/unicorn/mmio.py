@@ -11,20 +11,15 @@ from xenolith.machine.address import PAGE_SIZE
 
 
 class MmioPages:
-    """Keeps the callbacks of device pages.
-
-    ``accessed`` comes before a load or store, ``stored`` follows a store; ``failed`` takes what a handler raises.
-    """
+    """Keeps the callbacks of device pages; ``failed`` takes what a handler raises, ``stored`` follows a store."""
 
     def __init__(
         self,
         library: Library,
-        accessed: Callable[[], None],
         failed: Callable[[BaseException], None],
         stored: Callable[[], None],
     ) -> None:
         self._library = library
-        self._accessed = accessed
         self._failed = failed
         self._stored = stored
         self._callbacks: list[object] = []
@@ -34,7 +29,6 @@ class MmioPages:
 
         def read(_machine: int, offset: int, size: int, _data: int) -> int:
             try:
-                self._accessed()
                 return handler.read(offset, size)
             except BaseException as failure:
                 self._failed(failure)
@@ -42,7 +36,6 @@ class MmioPages:
 
         def write(_machine: int, offset: int, size: int, value: int, _data: int) -> None:
             try:
-                self._accessed()
                 handler.write(offset, size, value)
             except BaseException as failure:
                 self._failed(failure)

@@ -10,6 +10,8 @@ from xenolith.engine.unicorn.registers import GENERAL
 from xenolith.engine.unicorn.vmcb import Exit, Offset, Vmcb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xenolith.engine.unicorn.engine import UnicornEngine
 
 _REQUEST_VIRQ = 0x100
@@ -26,6 +28,18 @@ _FAULT_PRESENT = 1
 
 _EVENT_VALID = 1 << 31
 _EVENT_VECTOR = 0xFF
+_EVENT_TYPE = _EVENT_SOFTWARE = 4 << 8
+_NMI_VECTOR = 2
+
+
+class Redelivery(Exception):  # noqa: N818 - it is the guest's event, not an error of ours
+    """Raised by an exit that came in the middle of an exception or INT n: begin its delivery anew."""
+
+    def __init__(self, vector: int, error_code: int, software: bool) -> None:
+        super().__init__(vector)
+        self.vector = vector
+        self.error_code = error_code
+        self.software = software
 
 
 class UnicornVcpu:
@@ -47,9 +61,10 @@ class UnicornVcpu:
         self.write_port = handler.write_port
         self._vmcb_address = vmcb_address
         self._request = engine.interrupt_request
-        self._offered = -1
-        self._nmi = self._nmi_offered = False
-        self._exits = {
+        self._nmi = False
+        self._exits: dict[int, Callable[[], int | None]] = {
+            Exit.NMI.value: self._take_nmi,
+            Exit.VINTR.value: self._take_interrupt,
             Exit.CPUID.value: self._cpuid,
             Exit.PAUSE.value: self._pause,
             Exit.HLT.value: self._halt,
@@ -62,8 +77,7 @@ class UnicornVcpu:
     def reset(self, state: CpuState) -> None:
         """See HvmVcpu."""
         self.initial = state
-        self._offered = -1
-        self._nmi = self._nmi_offered = False
+        self._nmi = False
 
     def run(self) -> None:
         """See HvmVcpu."""
@@ -94,32 +108,31 @@ class UnicornVcpu:
         self._engine.world.enter_again(self._vmcb_address)
 
     def offer(self) -> None:
-        """Make the CPU take the pending interrupt as soon as the guest's flags allow."""
-        self._offered = vector = self._handler.pending_vector()
-        if vector >= 0:
-            self.vmcb.write32(Offset.INT_VECTOR, vector)
-            request = _REQUEST_VIRQ
-        else:
-            request = 0
-        self._nmi_offered = self._nmi
+        """Ask the CPU for an exit as soon as the guest's flags allow what is pending."""
+        request = _REQUEST_VIRQ if self._handler.pending_vector() >= 0 else 0
         self._request[0] = request | _REQUEST_NMI if self._nmi else request
 
-    def collect(self) -> None:
-        """Notice what the guest has taken of the offer."""
-        request = self._request[0]
-        if self._offered >= 0 and not request & _REQUEST_VIRQ:
-            vector, self._offered = self._offered, -1
-            self._handler.vector_delivered(vector)
-        if self._nmi_offered and not request & _REQUEST_NMI:
-            self._nmi = self._nmi_offered = False
+    def exit(self, code: int) -> int | None:
+        """Handle a #VMEXIT; the vector of an interrupt to deliver now, if any.
 
-    def exit(self, code: int) -> None:
-        """Handle a #VMEXIT; GuestException makes the instruction fault instead of complete."""
-        self.collect()
-        self._exits.get(code, self._undefined)()
+        GuestException makes the instruction fault instead of complete; Redelivery repeats an event.
+        """
+        vector = self._exits.get(code, self._undefined)()
         if self.enter_again:
             self._engine.follow_filter()
         self.offer()
+        return vector
+
+    def _take_interrupt(self) -> int | None:
+        vector = self._handler.pending_vector()
+        if vector < 0:
+            return None
+        self._handler.vector_delivered(vector)
+        return vector
+
+    def _take_nmi(self) -> int:
+        self._nmi = False
+        return _NMI_VECTOR
 
     def _hypercall(self) -> None:
         self.registers.skip(_VMMCALL_BYTES)
@@ -161,16 +174,20 @@ class UnicornVcpu:
         self.registers.skip(_PAUSE_BYTES)
         self._handler.pause()
 
-    def _nested_fault(self) -> None:
+    def _nested_fault(self) -> int | None:
         if self.registers.exit_info & _FAULT_PRESENT:
             raise GuestException(Vector.GP)
         self._engine.map_void(self.vmcb.read64(Offset.EXIT_INFO_2))
         event = self.vmcb.read32(Offset.EVENT_INJ)
-        if event & _EVENT_VALID:
-            # The fault interrupted the delivery of an event, which must not get lost.
-            self.vmcb.write32(Offset.EVENT_INJ, 0)
-            error_code = self.vmcb.read32(Offset.EVENT_INJ_ERR)
-            raise GuestException(Vector(event & _EVENT_VECTOR), error_code)
+        if not event & _EVENT_VALID:
+            return None
+        # The fault interrupted the delivery of an event, which must not get lost.
+        self.vmcb.write32(Offset.EVENT_INJ, 0)
+        vector = event & _EVENT_VECTOR
+        if self._engine.was_interrupting:
+            return vector
+        software = event & _EVENT_TYPE == _EVENT_SOFTWARE
+        raise Redelivery(vector, self.vmcb.read32(Offset.EVENT_INJ_ERR), software)
 
     def _undefined(self) -> None:
         raise GuestException(Vector.UD)

@@ -16,6 +16,8 @@ _PAT_AT_RESET = 0x0007040600070406
 class Exit(IntEnum):
     """#VMEXIT codes that are more than an undefined instruction."""
 
+    NMI = 0x61
+    VINTR = 0x64
     CPUID = 0x72
     PAUSE = 0x77
     HLT = 0x78
@@ -32,8 +34,6 @@ class Offset(IntEnum):
     INTERCEPT_MISC2 = 0x10
     MSR_MAP = 0x48
     GUEST_ASID = 0x58
-    INT_CTL = 0x60
-    INT_VECTOR = 0x64
     EXIT_INFO_2 = 0x80
     NESTED_CTL = 0x90
     EVENT_INJ = 0xA8
@@ -66,6 +66,8 @@ class Offset(IntEnum):
 class Intercept1(IntFlag):
     """The first word of miscellaneous intercepts."""
 
+    NMI = 1 << 1
+    VINTR = 1 << 4
     CPUID = 1 << 18
     PAUSE = 1 << 23
     HLT = 1 << 24
@@ -75,7 +77,13 @@ class Intercept1(IntFlag):
 
 
 _INTERCEPTS_1 = (
-    Intercept1.CPUID | Intercept1.HLT | Intercept1.INVLPGA | Intercept1.MSR | Intercept1.SHUTDOWN
+    Intercept1.NMI
+    | Intercept1.VINTR
+    | Intercept1.CPUID
+    | Intercept1.HLT
+    | Intercept1.INVLPGA
+    | Intercept1.MSR
+    | Intercept1.SHUTDOWN
 )
 # VMMCALL, the rest of SVM's own instructions, MONITOR and MWAIT; not RDTSCP, ICEBP, WBINVD, XSETBV
 _INTERCEPTS_2 = 0x0C7F
