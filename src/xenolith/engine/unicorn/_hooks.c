@@ -8,6 +8,9 @@
  * Every pointer in struct hook_context is computed and verified by cpu_layout.py before the first
  * instruction runs.
  */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +50,8 @@ enum { SEG_CS = 1, SEG_SS = 2 };
 /* what an exit handler answers: go on, raise an exception, or deliver an interrupt */
 enum { RESUME = 0, RAISE = 1, DELIVER = 2 };
 
+#define RUN_ABORTED (-1)
+
 struct segment {
     uint32_t selector;
     uint64_t base;
@@ -82,6 +87,60 @@ struct hook_context {
     uint64_t unmapped_address;
 };
 
+/* where a run of the emulator ends that has to be given up; none while Python code runs */
+static _Thread_local sigjmp_buf *run_end;
+
+static struct sigaction earlier_abort;
+
+static void on_abort(int signal)
+{
+    if (run_end)
+        siglongjmp(*run_end, 1);
+    sigaction(SIGABRT, &earlier_abort, NULL);
+    raise(signal);
+}
+
+/* Have xenolith_run() notice abort(); whatever else the process has for SIGABRT comes after. */
+void xenolith_catch_aborts(void)
+{
+    struct sigaction action = { .sa_handler = on_abort, .sa_flags = SA_NODEFER }, current;
+
+    if (sigaction(SIGABRT, NULL, &current) == 0 && current.sa_handler != on_abort)
+        sigaction(SIGABRT, &action, &earlier_abort);
+}
+
+/*
+ * Run the emulator. There are states that the library rules out, and calls abort() in; but a guest can bring the
+ * processor there, and must not take the process with it. The run returns RUN_ABORTED then, after which the emulator
+ * cannot be used any more.
+ */
+int xenolith_run(int (*emu_start)(void *, uint64_t, uint64_t, uint64_t, size_t), void *uc, uint64_t rip,
+                 uint64_t timeout)
+{
+    sigjmp_buf end;
+    int error;
+
+    if (sigsetjmp(end, 0)) {
+        run_end = NULL;
+        return RUN_ABORTED;
+    }
+    run_end = &end;
+    error = emu_start(uc, rip, 0, timeout, 0);
+    run_end = NULL;
+    return error;
+}
+
+static int call_on_exit(struct hook_context *context, uint32_t code)
+{
+    sigjmp_buf *end = run_end;
+    int verdict;
+
+    run_end = NULL;
+    verdict = context->on_exit(code);
+    run_end = end;
+    return verdict;
+}
+
 /* In long mode the library gives the offset of a gate, where the architecture has 8 times its number. */
 static void correct_error_code(struct hook_context *context, uint32_t number)
 {
@@ -114,7 +173,7 @@ void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *conte
         return;
     }
     if (number >= EXCP_VMEXIT && !again)
-        verdict = context->on_exit(number - EXCP_VMEXIT);
+        verdict = call_on_exit(context, number - EXCP_VMEXIT);
     if (verdict != DELIVER) {
         context->delivering = 0;
         if (verdict == RAISE)

@@ -18,6 +18,7 @@ from xenolith.engine.unicorn.hooks import DELIVER, RAISE, RESUME, install_hooks,
 from xenolith.engine.unicorn.library import (
     CTL_TCG_BUFFER_SIZE,
     PROT_ALL,
+    RUN_ABORTED,
     UNMAPPED_ERRORS,
     Library,
     load_hooks,
@@ -92,6 +93,10 @@ class UnicornEngine:
         self.interrupt_request = memoryview(request).cast("B").cast("I")
         self._cpu_state = env
         self._context = install_hooks(lib, self._handle, self._cpu, layout, self)
+        hooks = load_hooks()
+        hooks.xenolith_catch_aborts()
+        self._emulate = hooks.xenolith_run
+        self._emu_start = lib.address("uc_emu_start")
 
         self._msr_map, bits = private.allocate(MSR_MAP_BYTES)
         bits[:] = msr_permission_map()
@@ -150,11 +155,13 @@ class UnicornEngine:
         vcpu.offer()
         library = self._library
         timeout = _STARTING_SLICE_US if self.starting else 0
-        error = library.emu_start(self._handle, self.registers.rip, 0, timeout, 0)
+        error = self._emulate(self._emu_start, self._handle, self.registers.rip, timeout)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         context = self._context
+        if error == RUN_ABORTED:
+            raise EngineError("unicorn has given up: the processor is in a state that it rules out")
         if context.undeliverable:
             raise EngineError("unicorn cannot deliver an exception: the guest's tables are nowhere")
         if error not in UNMAPPED_ERRORS[:2]:

@@ -28,6 +28,9 @@ HOOK_INSN_INVALID = 1 << 14
 HOOK_MEM_UNMAPPED = 7 << 4
 """Reads, writes and fetches where nothing is mapped."""
 
+RUN_ABORTED = -1
+"""xenolith_run() of _hooks.c: the emulator has called abort()."""
+
 UNMAPPED_ERRORS = (6, 7, 8)
 """UC_ERR_READ_UNMAPPED, _WRITE_UNMAPPED and _FETCH_UNMAPPED."""
 
@@ -165,5 +168,7 @@ def load_hooks() -> ctypes.CDLL:
     """The C hooks beside this module."""
     here = Path(__file__).parent
     for path in here.glob("_hooks*.so"):
-        return ctypes.CDLL(str(path))
+        hooks = ctypes.CDLL(str(path))
+        hooks.xenolith_run.argtypes = [c_void_p, c_void_p, c_uint64, c_uint64]
+        return hooks
     raise EngineError("the engine's C hooks are not built: reinstall xenolith with a C compiler")
