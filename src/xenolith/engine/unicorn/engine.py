@@ -107,6 +107,8 @@ class UnicornEngine:
         self._gaps_watched = False
         self.starting = True
         """Whether no hypercall has been made yet: runs are then cut into slices."""
+        self.stopping = False
+        """Whether the run is to end: nothing is offered to the guest any more."""
         self._nested_root = 0
         self._vcpus: list[UnicornVcpu] = []
 
@@ -152,6 +154,7 @@ class UnicornEngine:
         if not self._gaps_watched:
             self._watch_gaps()
         self._load(vcpu)
+        self.stopping = False
         vcpu.offer()
         library = self._library
         timeout = _STARTING_SLICE_US if self.starting else 0
@@ -175,6 +178,7 @@ class UnicornEngine:
 
     def stop(self) -> None:
         """See HvmEngine."""
+        self.stopping = True
         self._library.emu_stop(self._handle)
 
     kick = stop

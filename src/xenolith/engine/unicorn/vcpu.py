@@ -120,7 +120,11 @@ class UnicornVcpu:
         vector = self._exits.get(code, self._undefined)()
         if self.enter_again:
             self._engine.follow_filter()
-        self.offer()
+        if self._engine.stopping:
+            # The emulator would deliver first and stop then; what cannot be delivered is a triple fault, for ever.
+            self._request[0] = 0
+        else:
+            self.offer()
         return vector
 
     def _take_interrupt(self) -> int | None:
