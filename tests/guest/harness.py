@@ -41,6 +41,9 @@ class GuestDomain:
         self.log_lines: list[str] = []
         self.slow_reader: Callable[[], None] | None = None
         """Called for each piece of output before it is taken, as a reader that takes its time."""
+        self.on_xenstore: Callable[[], None] = lambda: None
+        """Called when the guest has touched its xenstore ring; on the hypervisor thread."""
+        self.domid = domid
         self._reason: ShutdownReason | None = None
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
@@ -146,6 +149,7 @@ class GuestDomain:
 
     def xenstore_activity(self) -> None:
         """See MachineEvents."""
+        self.on_xenstore()
 
     def shut_down(self, reason: int) -> None:
         """See MachineEvents."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from xenolith.abi.sched import ShutdownReason
 
 from .build import GuestBuilder
 from .harness import GuestDomain
+from .xenstore import xenstore
 
 pytestmark = pytest.mark.guest
 
@@ -56,6 +59,29 @@ def test_hello(guests: GuestBuilder) -> None:
     with GuestDomain(guests.build("corners/hello"), cmdline="answer=0x2a") as domain:
         domain.wait_success()
     assert domain.text.startswith("by the debug port\nby console_io: -7 7 0x1234abcd text\n")
+
+
+def test_rings(guests: GuestBuilder, tmp_path: Path) -> None:
+    domain = GuestDomain(guests.build("corners/rings"), domid=7)
+    with xenstore(domain, tmp_path, {"name": "the seventh"}), domain:
+        domain.wait_for("^ready$")
+        assert domain.text.startswith("x" * 4998 + "\n")
+        typed = b"typed by us\n"
+        assert domain.type(typed) == len(typed)
+        domain.wait_for("^read: typed by us$")
+        domain.wait_for("^xenstore says the seventh$")
+        domain.wait_success()
+
+
+def test_nonsense_in_ring_indices_before_a_real_xenstore(
+    guests: GuestBuilder, tmp_path: Path
+) -> None:
+    domain = GuestDomain(guests.build("faults/ring_indices"), cmdline="seed=4")
+    with xenstore(domain, tmp_path, {}), domain:
+        domain.type(b"typed")
+        assert domain.wait_shutdown() is ShutdownReason.poweroff
+        domain.call(lambda: None)
+    assert domain.output.endswith(b"printed by the ring\nTest result: SUCCESS\n")
 
 
 def test_a_watchdog_that_is_not_fed_bites(guests: GuestBuilder) -> None:
