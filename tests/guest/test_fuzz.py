@@ -1,6 +1,8 @@
-"""Every hypercall with arguments that are random, wild or almost right; the domain answers all the while."""
+"""Random hypercalls and random code; the domain answers all the while."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +14,8 @@ from .harness import DEADLINE, GuestDomain
 pytestmark = pytest.mark.guest
 
 
-def fuzz(guests: GuestBuilder, seed: int, iterations: int, timeout: float) -> None:
-    options = f"seed={seed} iterations={iterations}"
-    with GuestDomain(guests.build("faults/fuzz"), cmdline=options) as domain:
+def fuzz(image: Path, options: str, timeout: float) -> None:
+    with GuestDomain(image, cmdline=options) as domain:
         for _ in range(20):
             domain.call(lambda: None)
         assert domain.wait_shutdown(timeout) is ShutdownReason.poweroff
@@ -26,10 +27,21 @@ def fuzz(guests: GuestBuilder, seed: int, iterations: int, timeout: float) -> No
 
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_hypercalls(guests: GuestBuilder, seed: int) -> None:
-    fuzz(guests, seed, 4000, DEADLINE)
+    fuzz(guests.build("faults/fuzz"), f"seed={seed} iterations=4000", DEADLINE)
+
+
+@pytest.mark.parametrize("seed", range(1, 3))
+def test_random_code(guests: GuestBuilder, seed: int) -> None:
+    fuzz(guests.build("faults/random_code"), f"seed={seed} snippets=1500", DEADLINE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_hypercalls_for_long(guests: GuestBuilder, seed: int) -> None:
-    fuzz(guests, seed, 100_000, 120)
+    fuzz(guests.build("faults/fuzz"), f"seed={seed} iterations=100000", 120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_random_code_for_long(guests: GuestBuilder, seed: int) -> None:
+    fuzz(guests.build("faults/random_code"), f"seed={seed} snippets=60000", 120)

@@ -53,9 +53,13 @@ void test_main(void)
     expect_fault(__asm__ volatile("xsetbv" : : "a"(1), "c"(0), "d"(0)), UD, 0);
     expect_fault(__asm__ volatile("vmcall"), UD, 0);
 
-    expect_equal(rdmsr(MSR_GS_BASE), (uint64_t)this_vcpu());
     wrmsr(MSR_KERNEL_GS_BASE, 0x123456789abc);
+    wrmsr(MSR_GS_BASE, (uint64_t)&absent);
     expect_equal(rdmsr(MSR_KERNEL_GS_BASE), 0x123456789abc);
+    expect_equal(rdmsr(MSR_GS_BASE), (uint64_t)&absent);
+    __asm__ volatile("swapgs");
+    expect_equal(rdmsr(MSR_KERNEL_GS_BASE), (uint64_t)&absent);
+    expect_equal(rdmsr(MSR_GS_BASE), 0x123456789abc);
     uint64_t before = rdtsc(), tsc = rdmsr(MSR_TSC), after = rdtsc();
     expect(before <= tsc && tsc <= after);
     test_efer();

@@ -16,6 +16,7 @@
 
 USER_CODE(user_int3, "int3");
 USER_CODE(user_int80, "int $0x80");
+USER_CODE(user_int13, "int $13");
 USER_CODE(user_int81, "int $0x81"); /* a gate that is not for users */
 USER_CODE(user_syscall, "mov $5, %eax; mov $0xabcd, %ebx; syscall; add $1, %eax; mov %rcx, %rdx; int $0x80");
 #define BEHIND_SYSCALL 12
@@ -55,7 +56,7 @@ static struct fault run(const uint8_t *start, const uint8_t *end)
     memcpy((void *)code, start, end - start);
     map_page(CODE, code, PTE_PRESENT | PTE_USER);
     set_handler(0x80, int80);
-    catch_fault(fault, enter_user_mode(CODE, STACK_TOP));
+    catch_fault(fault, enter_user_mode(CODE, STACK_TOP, 0));
     return fault;
 }
 
@@ -143,6 +144,7 @@ void test_main(void)
     expect_equal(fault.rip, CODE + 1);
     expect_equal(run(user_int80, user_int80_end).vector, 0x80);
     expect_user(user_int81, GP, 0x81 << 3 | 2);
+    expect_user(user_int13, GP, 13 << 3 | 2);
     test_syscall();
     test_ports();
     test_kernel_memory();

@@ -106,7 +106,7 @@ static void no_task_register(void)
 {
     __asm__ volatile("ltr %w0" : : "r"(0));
     map_page(FREE_VIRTUAL, (uint64_t)allocate_page(), PTE_PRESENT | PTE_USER);
-    enter_user_mode(FREE_VIRTUAL, FREE_VIRTUAL + 0x1000);
+    enter_user_mode(FREE_VIRTUAL, FREE_VIRTUAL + 0x1000, 0);
 }
 
 static void task_state_in_hole(void)
@@ -116,7 +116,7 @@ static void task_state_in_hole(void)
     gdt[FIRST_TSS / 8] = 0x67 | (HOLE & 0xffffff) << 16 | 0x89ull << 40 | (HOLE >> 24 & 0xff) << 56;
     __asm__ volatile("ltr %w0" : : "r"(FIRST_TSS));
     map_page(FREE_VIRTUAL, (uint64_t)allocate_page(), PTE_PRESENT | PTE_USER);
-    enter_user_mode(FREE_VIRTUAL, FREE_VIRTUAL + 0x1000);
+    enter_user_mode(FREE_VIRTUAL, FREE_VIRTUAL + 0x1000, 0);
 }
 
 static void tables_in_hole(void)

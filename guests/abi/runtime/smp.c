@@ -20,10 +20,8 @@ static unsigned int starting_vcpu;
 
 void smp_init(void)
 {
-    for (unsigned int id = 0; id < MAX_VCPUS; id++) {
-        vcpus[id].self = &vcpus[id];
+    for (unsigned int id = 0; id < MAX_VCPUS; id++)
         vcpus[id].id = id;
-    }
     vcpus[0].running = true;
     traps_init_vcpu(&vcpus[0]);
 }

@@ -1,4 +1,4 @@
-/* vCPUs: each has a stack, a task state segment and, at GS, a struct vcpu. */
+/* vCPUs: each has a stack, a task state segment and a struct vcpu. */
 #ifndef SMP_H
 #define SMP_H
 
@@ -16,9 +16,6 @@ struct fault {
 };
 
 struct vcpu {
-    struct vcpu *self;       /* at the start: %gs:0 */
-    uint64_t syscall_stack;  /* %gs:8 */
-    uint64_t user_rsp;       /* %gs:16 */
     unsigned int id;
     void (*entry)(void);
     volatile bool running, ended;
@@ -34,12 +31,13 @@ struct vcpu {
 
 extern struct vcpu vcpus[MAX_VCPUS];
 
+/* told by the task register, which no user can change */
 static inline struct vcpu *this_vcpu(void)
 {
-    struct vcpu *vcpu;
+    uint64_t selector;
 
-    __asm__ volatile("mov %%gs:0, %0" : "=r"(vcpu));
-    return vcpu;
+    __asm__ volatile("str %0" : "=r"(selector));
+    return &vcpus[(selector - FIRST_TSS) / 16];
 }
 
 /* run entry() on another vCPU, which goes down when that returns */

@@ -49,8 +49,8 @@ void set_handler(unsigned int vector, handler_t handler);
         if (fault_.vector == (vector_)) expect_equal(fault_.error_code, error_code_); \
     } while (0)
 
-/* go on in user mode at an address, interrupts off; ends by a fault */
-void enter_user_mode(uint64_t rip, uint64_t rsp);
+/* go on in user mode at an address; ends by a fault */
+void enter_user_mode(uint64_t rip, uint64_t rsp, uint64_t rflags);
 
 void traps_init_vcpu(struct vcpu *vcpu); /* the runtime's own */
 

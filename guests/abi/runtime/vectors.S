@@ -60,10 +60,10 @@ restore:
 /* SYSCALL from user mode: the frame is as if from an interrupt, the return by SYSRET */
     .globl syscall_entry
 syscall_entry:
-    mov %rsp, %gs:16
-    mov %gs:8, %rsp
+    mov %rsp, syscall_user_rsp
+    mov syscall_stack, %rsp
     push $USER_DS
-    push %gs:16
+    push syscall_user_rsp
     push %r11
     push $USER_CS
     push %rcx
@@ -101,5 +101,5 @@ syscall_entry:
     pop %rdx
     pop %rcx
     pop %rax
-    mov %gs:16, %rsp
+    mov syscall_user_rsp, %rsp
     sysretq

@@ -50,6 +50,7 @@ enum { SEG_CS = 1, SEG_SS = 2 };
 /* what an exit handler answers: go on, raise an exception, or deliver an interrupt */
 enum { RESUME = 0, RAISE = 1, DELIVER = 2 };
 
+#define IS_SOFTWARE 0x10000u
 #define RUN_ABORTED (-1)
 
 struct segment {
@@ -80,7 +81,7 @@ struct hook_context {
     void (*on_port_write)(uint32_t port, int size, uint32_t value);
     void (*on_unmapped)(uint64_t address);
     int32_t event_vector, event_error_code, event_is_software; /* what RAISE and DELIVER are about */
-    uint32_t delivering;    /* the number of the exception or #VMEXIT that is being delivered, plus 1 */
+    uint32_t delivering;    /* the exception or #VMEXIT that is being delivered: its number plus 1, IS_SOFTWARE */
     uint32_t interrupting;  /* whether that is an interrupt or NMI */
     uint32_t undeliverable; /* whether an event had to be given up */
     uint32_t unmapped;      /* whether the run ends because nothing is at unmapped_address */
@@ -160,7 +161,9 @@ static void correct_error_code(struct hook_context *context, uint32_t number)
  */
 void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *context)
 {
-    int again = context->delivering == number + 1, verdict = DELIVER;
+    /* INT 13 without the rights raises exception 13, which is another event */
+    uint32_t event = number + 1 + (*context->exception_is_int ? IS_SOFTWARE : 0);
+    int again = context->delivering == event, verdict = DELIVER;
 
     (void)uc;
     if (context->unmapped) {
@@ -181,7 +184,7 @@ void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *conte
                            context->event_error_code, 0);
         return;
     }
-    context->delivering = number + 1;
+    context->delivering = event;
     context->interrupting = number >= EXCP_VMEXIT;
     if (context->interrupting) {
         if (number == EXCP_VMEXIT + EXIT_NMI)
