@@ -30,3 +30,13 @@ def test_an_interrupt_that_stays_pending_and_cannot_be_delivered_ends_the_run(gu
     guest.load(NO_IDT + asm.STI + asm.SPIN)
     guest.go_on()
     assert ("triple fault",) in handler.exits
+
+
+def test_a_vcpu_can_start_over_after_a_triple_fault(guest: Guest) -> None:
+    """Whatever the event was whose delivery ended so: it is not delivered to the new start."""
+    handler = guest.run(NO_IDT + asm.UD2)
+    assert handler.exits == [("triple fault",)]
+    for _ in range(2):
+        guest.run(asm.mov("rbx", 7))
+        assert guest.registers.rbx == 7
+    assert not handler.traps

@@ -147,7 +147,8 @@ class Vmcb:
         self.write32(Offset.INTERCEPT_MISC1, _INTERCEPTS_1 | Intercept1.PAUSE)
 
     def load(self, state: CpuState) -> None:
-        """Fill the state save area with what the guest starts with."""
+        """Fill the state save area with what the guest starts with, and forget what it was to get before."""
+        self.write32(Offset.EVENT_INJ, 0)
         self._segment(Offset.CS, state.cs)
         self._segment(Offset.SS, state.ss)
         self._segment(Offset.DS, state.ds)
