@@ -1,0 +1,1 @@
+"""Disk image formats: raw files, VHD, NBD. Knows nothing of Xen."""
