@@ -5,8 +5,8 @@ An image is an array of bytes of fixed length, read and written in whole sectors
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 SECTOR_SIZE = 512
 
@@ -47,3 +47,20 @@ class Image(Protocol):
 
     def close(self) -> None:
         """Release locks and descriptors, without a flush; closing twice is harmless."""
+
+
+class Extent(NamedTuple):
+    """A run of bytes of an image that are stored alike."""
+
+    length: int
+    allocated: bool
+    """Whether the image, or a parent of it, holds bytes for the run."""
+    zero: bool
+    """Whether the run is known to read as zeroes."""
+
+
+class MappedImage(Image, Protocol):
+    """An image that can tell where its data is. An image that has no ``extents`` is all data."""
+
+    def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        """Describe a range in order and without gaps: the lengths add up to ``length``."""
