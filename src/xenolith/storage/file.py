@@ -1,0 +1,78 @@
+"""An open image file, and vectored transfers that are complete or fail.
+
+The process that serves a guest gets files as descriptors, because its jail lets it open none; the
+name is what messages call the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xenolith.storage.vector import advance, total
+
+_IOV_MAX = 1024
+"""The most buffers that Linux takes in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A descriptor with the locks that were taken on it, and the path it was opened by."""
+
+    fd: int
+    name: str
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, of a block device too."""
+        return os.lseek(self.fd, 0, os.SEEK_END)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes at ``offset``: less only where the file ends."""
+        data = bytearray(length)
+        return bytes(data[: self.readv([memoryview(data)], offset)])
+
+    def readv(self, buffers: Sequence[memoryview], offset: int) -> int:
+        """Fill the buffers from ``offset``; return how many bytes there were before the end."""
+        done, rest = 0, buffers
+        while rest:
+            count = os.preadv(self.fd, rest[:_IOV_MAX], offset + done)
+            if count == 0:
+                break
+            done += count
+            rest = advance(rest, count)
+        return done
+
+    def readv_nowait(self, buffers: Sequence[memoryview], offset: int) -> bool:
+        """Fill the buffers from the page cache alone; False where not all of it is there."""
+        if len(buffers) > _IOV_MAX:
+            return False
+        try:
+            return os.preadv(self.fd, buffers, offset, os.RWF_NOWAIT) == total(buffers)
+        except OSError as error:
+            # Some file systems, tmpfs among them, cannot tell whether they would wait.
+            if error.errno in (errno.EAGAIN, errno.EINTR, errno.EOPNOTSUPP):
+                return False
+            raise
+
+    def writev(self, buffers: Sequence[memoryview], offset: int) -> None:
+        """Store all buffers at ``offset``, extending the file where need be."""
+        done, rest = 0, buffers
+        while rest:
+            count = os.pwritev(self.fd, rest[:_IOV_MAX], offset + done)
+            done += count
+            rest = advance(rest, count)
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Store ``data`` at ``offset``."""
+        self.writev([memoryview(data)], offset)
+
+    def sync(self) -> None:
+        """Return when all that was written survives a power failure."""
+        os.fdatasync(self.fd)
+
+    def close(self) -> None:
+        """Close the descriptor, which releases the locks once nobody else has it."""
+        os.close(self.fd)
