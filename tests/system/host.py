@@ -46,7 +46,8 @@ class Host:
         self.dumps = self.run_dir / "state" / "dump"
         self.environment = {**os.environ, "XENOLITH_RUN_DIR": str(self.run_dir)}
         # The programs must find their places by the run directory alone, as a user's would.
-        self.environment.pop("XENOLITH_STATE_DIR", None)
+        for variable in ("XENOLITH_STATE_DIR", "XENSTORED_PATH"):
+            self.environment.pop(variable, None)
         self._configs = 0
 
     def command(self, *arguments: object) -> list[str]:

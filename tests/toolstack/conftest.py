@@ -38,6 +38,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     run_dir = tmp_path / "run"
     monkeypatch.setenv("XENOLITH_RUN_DIR", str(run_dir))
     monkeypatch.setenv("XENOLITH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
     monkeypatch.setenv("XENOLITH_MACHINE", "fake_machine:build")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SOURCES), str(HERE)]))
     made = Host(run_dir)

@@ -14,9 +14,10 @@ def test_the_override_is_created_for_its_owner_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XENOLITH_RUN_DIR", str(tmp_path / "run"))
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
     assert run_dir.runtime_directory() == str(tmp_path / "run")
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
-    assert run_dir.default_socket_path() == str(tmp_path / "run" / "xenstored.socket")
+    assert run_dir.xenstored_socket() == str(tmp_path / "run" / "xenstored.socket")
 
 
 def test_a_user_meets_in_the_session_directory(
@@ -26,6 +27,24 @@ def test_a_user_meets_in_the_session_directory(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid or 1000)
     assert run_dir.runtime_directory() == str(tmp_path / "xenolith")
+
+
+def test_xenstored_is_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.delenv("XENOLITH_RUN_DIR", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert run_dir.xenstored_socket() == "/run/xenstored/socket"
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid or 1000)
+    assert run_dir.xenstored_socket() == str(tmp_path / "xenolith" / "xenstored.socket")
+
+
+def test_the_environment_names_xenstoreds_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XENOLITH_RUN_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("XENSTORED_PATH", "/elsewhere/socket")
+    assert run_dir.xenstored_socket() == "/elsewhere/socket"
 
 
 def test_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

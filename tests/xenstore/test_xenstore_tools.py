@@ -326,10 +326,11 @@ def test_no_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_environment_names_the_socket(
     server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XENSTORED_PATH", server.socket)
-    assert xenstore.main(["xenstore-exists", "/test"], str(tmp_path / "nowhere")) == 0
-    monkeypatch.delenv("XENSTORED_PATH")
     monkeypatch.setenv("XENOLITH_RUN_DIR", str(tmp_path))
+    monkeypatch.setenv("XENSTORED_PATH", server.socket)
+    assert xenstore.main(["xenstore-exists", "/test"]) == 0
+    monkeypatch.delenv("XENSTORED_PATH")
+    assert xenstore.main(["xenstore-exists", "/test"]) == 1
     os.symlink(server.socket, tmp_path / "xenstored.socket")
     assert xenstore.main(["xenstore-exists", "/test"]) == 0
 

@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import NamedTuple
 
 from xenolith.abi.errno import Errno
-from xenolith.machine.run_dir import default_socket_path
+from xenolith.machine.run_dir import xenstored_socket
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.tools import commands
 from xenolith.xenstore.tools.client import Client
@@ -57,8 +57,7 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None, socket_path: str | None = None) -> int:
     """Run the command of ``argv`` (default: sys.argv) and return its exit status.
 
-    The server's socket is ``XENSTORED_PATH`` of the environment, else ``socket_path``, else the
-    user's own.
+    The server's socket is ``socket_path``, else that of machine.run_dir.
     """
     program, *arguments = sys.argv if argv is None else argv
     name = os.path.basename(program)
@@ -92,9 +91,8 @@ def _run(command: _Command, shown: str, arguments: list[str], socket_path: str |
         raise CommandError(usage)
     if command.run is commands.write and len(rest) % 2:
         raise CommandError(usage)
-    path = os.environ.get("XENSTORED_PATH") or socket_path
     try:
-        client = Client.connect(path or default_socket_path())
+        client = Client.connect(socket_path or xenstored_socket())
     except OSError as error:
         raise CommandError(f"xs_open: {error.strerror or error}") from None
     try:

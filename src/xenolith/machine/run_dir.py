@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import stat
 
+_XENSTORED_RUN_DIR = "/run/xenstored"
+
 
 def runtime_directory() -> str:
     """The directory of run-time state, created with mode 0700 if it is absent.
@@ -24,8 +26,17 @@ def runtime_directory() -> str:
     return directory
 
 
-def default_socket_path() -> str:
-    """Where xenstored listens and xenstore's clients connect unless they are told otherwise."""
+def xenstored_socket() -> str:
+    """Where xenstored listens and xenstore's clients connect.
+
+    ``XENSTORED_PATH`` names it, as it does to libxenstore; else it is Xen's own place for root,
+    else in the runtime directory, as it is wherever ``XENOLITH_RUN_DIR`` moves that.
+    """
+    chosen = os.environ.get("XENSTORED_PATH")
+    if chosen:
+        return os.path.abspath(chosen)
+    if os.geteuid() == 0 and not os.environ.get("XENOLITH_RUN_DIR"):
+        return f"{_XENSTORED_RUN_DIR}/socket"
     return f"{runtime_directory()}/xenstored.socket"
 
 

@@ -9,7 +9,7 @@ import time
 
 from xenolith import __version__
 from xenolith.hypervisor import release
-from xenolith.machine.run_dir import default_socket_path
+from xenolith.machine.run_dir import xenstored_socket
 from xenolith.toolstack.client import DomainInfo, VcpuInfo
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 
@@ -62,7 +62,7 @@ def info() -> dict[str, str]:
         "cc_compile_date": "",
         "build_id": "",
         "xend_config_format": "4",
-        "xenstored_socket": default_socket_path(),
+        "xenstored_socket": xenstored_socket(),
     }
 
 

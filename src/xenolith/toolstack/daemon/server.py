@@ -14,7 +14,7 @@ import socket
 
 from xenolith.builder.kernel_cache import KernelCache
 from xenolith.machine.event_loop import READ, EventLoop
-from xenolith.machine.run_dir import default_socket_path, runtime_directory
+from xenolith.machine.run_dir import runtime_directory, xenstored_socket
 from xenolith.toolstack import paths, rpc, rpc_loop
 from xenolith.toolstack.daemon import domain_files, lifecycle, recovery, verbs
 from xenolith.toolstack.daemon import ending as endings
@@ -55,7 +55,9 @@ class Daemon:
         self.table = DomainTable()
         self.store = Store.open(f"{runtime_directory()}/xenstored.journal", self.loop.post)
         self.xenstored = Server(self.loop, self.store)
-        self.xenstored.listen(default_socket_path())
+        xenstore_socket = xenstored_socket()
+        os.makedirs(os.path.dirname(xenstore_socket), mode=0o755, exist_ok=True)
+        self.xenstored.listen(xenstore_socket)
         recovery.recover(self)
         self._listener = Listener(self.loop, rpc_loop.listen(paths.daemon_socket()), self._accept)
         self.hypervisor_log.add("(XEN) Xenolith's daemon serves")
