@@ -12,7 +12,7 @@ import socket
 import stat
 
 from xenolith.machine.event_loop import READ, EventLoop
-from xenolith.xenstore.session import Session
+from xenolith.xenstore.session import Session, backends_of
 from xenolith.xenstore.store import Store
 from xenolith.xenstore.stream import Stream
 
@@ -30,6 +30,7 @@ class Server:
         self._listeners: dict[str, socket.socket] = {}
         self._clients: set[Stream] = set()
         self._domains: dict[int, Stream] = {}
+        self._backends: dict[int, Stream] = {}
 
     def listen(self, path: str) -> None:
         """Accept programs of domain 0 on a unix socket that only its owner can open.
@@ -64,6 +65,27 @@ class Server:
             self._loop, sock, self._database, session, lambda: self._forget_domain(domid)
         )
 
+    def attach_backends(self, domid: int, sock: socket.socket) -> None:
+        """Serve the backends in a domain's process on a stream, which replaces any earlier one.
+
+        Takes over ``sock``. They have the domain's rights and those that nodes grant to
+        ``backends_domid(domid)``; watches end with the stream.
+        """
+        self.detach_backends(domid)
+        limits = self._database.domains.defaults.copy()
+        self._backends[domid] = Stream(
+            self._loop,
+            sock,
+            self._database,
+            backends_of(domid, limits).session,
+            lambda: self._forget_backends(domid),
+        )
+
+    def detach_backends(self, domid: int) -> None:
+        """Serve a domain's backends no more; harmless if they are not served."""
+        if domid in self._backends:
+            self._backends[domid].close()
+
     def close(self) -> None:
         """Close all sockets and remove those that listen."""
         for path, listener in self._listeners.items():
@@ -71,11 +93,14 @@ class Server:
             listener.close()
             os.unlink(path)
         self._listeners.clear()
-        for stream in (*self._clients, *self._domains.values()):
+        for stream in (*self._clients, *self._domains.values(), *self._backends.values()):
             stream.close()
 
     def _forget_domain(self, domid: int) -> None:
         del self._domains[domid]
+
+    def _forget_backends(self, domid: int) -> None:
+        del self._backends[domid]
 
     def _accept(self, listener: socket.socket) -> None:
         try:

@@ -26,6 +26,9 @@ FEATURES = (
 
 _BACKLOG_MAX = 4096
 
+_BACKENDS = 0x8000
+"""Above all domids that there are: DOMID_FIRST_RESERVED of public/xen.h is below."""
+
 
 class Domain:
     """What the store knows of a domain; only domain 0 is privileged."""
@@ -33,6 +36,8 @@ class Domain:
     def __init__(self, domid: int, limits: Limits) -> None:
         self.domid = domid
         self.privileged = domid == 0
+        self.durable = not self.privileged
+        """Whether its session outlasts a restart: a domain's, as domains cannot reconnect."""
         self.home = paths.home(domid)
         self.introduced = False
         self.shut_down = False
@@ -46,6 +51,22 @@ class Domain:
         if self.privileged:
             return True
         return perms.granted(permissions, self.domid, self.target) & access == access
+
+
+def backends_domid(domid: int) -> int:
+    """The domid by which permissions name the backends in a domain's process, and nobody else."""
+    return _BACKENDS | domid
+
+
+def backends_of(domid: int, limits: Limits) -> Domain:
+    """The client that a domain's backends are: it has the domain's rights and those of its own domid.
+
+    Its session ends with its connection.
+    """
+    backends = Domain(backends_domid(domid), limits)
+    backends.target = domid
+    backends.durable = False
+    return backends
 
 
 class Session:
@@ -63,8 +84,8 @@ class Session:
 
     @property
     def durable(self) -> bool:
-        """Whether the session outlasts a restart: a domain's, as domains cannot reconnect."""
-        return not self.privileged
+        """Whether the session outlasts a restart."""
+        return self.domain.durable
 
     def may_read(self, permissions: Permissions) -> bool:
         """Whether the client may read a node with these permissions."""
