@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_guest import WRAP, RingGuest
 
-from xenolith.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE
+from xenolith.abi.xs_wire import (
+    XENSTORE_DOMAIN_INTERFACE,
+    ConnectionState,
+    RingError,
+    ServerFeature,
+)
 from xenolith.backends.xenstore_ring import XenstoreRing
 
 AT = XENSTORE_DOMAIN_INTERFACE.offsets
@@ -75,6 +80,14 @@ def test_requests_of_any_length_come_through(start: int, requests: list[bytes]) 
     assert received == b"".join(requests)
 
 
+def test_the_guest_is_told_what_the_server_can_do() -> None:
+    store = Xenstore()
+    features = ServerFeature.RECONNECTION | ServerFeature.ERROR
+    assert store.get(AT["server_features"]) & features == features
+    assert store.get(AT["connection"]) == ConnectionState.CONNECTED
+    assert store.get(AT["error"]) == RingError.NONE
+
+
 @pytest.mark.parametrize("ring", [REQUESTS, RESPONSES])
 def test_a_guest_that_breaks_a_ring_has_no_xenstore_from_then_on(
     ring: tuple[int, int, int, int],
@@ -83,6 +96,8 @@ def test_a_guest_that_breaks_a_ring_has_no_xenstore_from_then_on(
     store.put(ring[3], 1025)
     store.ring.read(10)
     store.ring.write(b"x")
+    assert store.notified()
+    assert store.get(AT["error"]) == RingError.RINGIDX
     store.put(ring[3], 0)
     store.put(ring[2], 0)
     store.produce(*REQUESTS, b"request")
@@ -90,6 +105,27 @@ def test_a_guest_that_breaks_a_ring_has_no_xenstore_from_then_on(
     assert store.ring.read(10) == b""
     assert store.ring.write(b"x") == 0
     assert not store.notified()
+
+
+def test_a_reset_ring_is_empty_and_works() -> None:
+    store = Xenstore()
+    store.put(REQUESTS[3], 1025)
+    assert store.ring.read(10) == b""
+    assert store.ring.stopped
+    store.put(AT["connection"], ConnectionState.RECONNECT)
+    assert store.ring.reset_wanted
+    store.notified()
+    store.ring.reset()
+    assert store.notified()
+    assert not store.ring.reset_wanted
+    assert not store.ring.stopped
+    assert store.get(AT["connection"]) == ConnectionState.CONNECTED
+    assert store.get(AT["error"]) == RingError.NONE
+    assert store.consume(*RESPONSES) == store.ring.read(10) == b""
+    store.produce(*REQUESTS, b"request")
+    assert store.ring.read(10) == b"request"
+    assert store.ring.write(b"response") == 8
+    assert store.consume(*RESPONSES) == b"response"
 
 
 @settings(max_examples=100, deadline=None)

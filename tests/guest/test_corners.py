@@ -73,6 +73,12 @@ def test_rings(guests: GuestBuilder, tmp_path: Path) -> None:
         domain.wait_success()
 
 
+def test_the_connection_to_xenstore_is_reset(guests: GuestBuilder, tmp_path: Path) -> None:
+    domain = GuestDomain(guests.build("corners/xenstore_reset"), domid=7)
+    with xenstore(domain, tmp_path, {"name": "the seventh", "data": ""}), domain:
+        domain.wait_success()
+
+
 def test_nonsense_in_ring_indices_before_a_real_xenstore(
     guests: GuestBuilder, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
-from xenolith.abi.xs_wire import MessageType
+from xenolith.abi.xs_wire import MessageType, RingError
 from xenolith.builder.errors import BuildError
 from xenolith.machine.address import GuestPhys
 from xenolith.machine.memory import MachineMemory
@@ -36,6 +36,9 @@ _INPUT_ROOM = 16
 class Ring:
     """Both byte streams, without limits."""
 
+    reset_wanted = False
+    stopped = False
+
     def __init__(self, received: Callable[[bytes], None]) -> None:
         self.to_host = b""
         self._received = received
@@ -47,6 +50,12 @@ class Ring:
     def write(self, data: bytes) -> int:
         self._received(data)
         return len(data)
+
+    def stop(self, error: RingError) -> None:
+        raise AssertionError(f"the guest has done nothing wrong: {error}")
+
+    def reset(self) -> None:
+        raise AssertionError("the guest has not asked for it")
 
 
 class FakeMachine:

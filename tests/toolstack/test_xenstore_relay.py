@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xenolith.abi.xs_wire import MessageType
+from xenolith.abi.xs_wire import MessageType, RingError
 from xenolith.machine.event_loop import EventLoop
 from xenolith.toolstack import xenstore_relay
 from xenolith.toolstack.xenstore_relay import XenstoreRelay
@@ -22,6 +22,20 @@ class Guest:
         self.written = b""
         self.got = b""
         self.room = 1 << 30
+        self.reset_wanted = False
+        self.error = RingError.NONE
+
+    @property
+    def stopped(self) -> bool:
+        return self.error is not RingError.NONE
+
+    def stop(self, error: RingError) -> None:
+        self.error = error
+
+    def reset(self) -> None:
+        self.reset_wanted = False
+        self.error = RingError.NONE
+        self.written = self.got = b""
 
     def read(self, limit: int) -> bytes:
         data, self.written = self.written[:limit], self.written[limit:]
@@ -189,6 +203,101 @@ def test_events_for_a_guest_that_takes_none_wait_in_the_daemon(bench: Bench) -> 
 def test_an_impossible_length_stops_the_ring_and_nothing_else(bench: Bench) -> None:
     daemon = bench.new_daemon()
     bench.ask(read_request(1) + b"\xff" * 16 + read_request(2))
-    assert [request.request_id for request in daemon.requests()] == [1]
+    first, reset = daemon.requests()
+    assert (first.request_id, reset.type) == (1, MessageType.RESET_WATCHES)
+    assert bench.guest.error is RingError.PROTO
     bench.ask(read_request(3))
     assert daemon.requests() == []
+    for request in (first, reset):
+        daemon.answer(request)
+    bench.settle()
+    assert bench.guest.got == b""
+
+
+def test_a_ring_that_is_broken_ends_the_guests_session_once(bench: Bench) -> None:
+    daemon = bench.new_daemon()
+    bench.ask(read_request(1))
+    bench.guest.stop(RingError.RINGIDX)
+    for _ in range(3):
+        bench.ask(b"")
+    assert [request.type for request in daemon.requests()] == [
+        MessageType.READ,
+        MessageType.RESET_WATCHES,
+    ]
+
+
+EVENT = encode(MessageType.WATCH_EVENT, 0, 0, b"path\0token\0")
+
+
+def test_a_reset_drops_all_that_was_before_it_and_nothing_after(bench: Bench) -> None:
+    daemon = bench.new_daemon()
+    # What the guest asks itself must not be taken for our own request.
+    own = encode(MessageType.RESET_WATCHES, 0, 0, b"\0")
+    bench.ask(read_request(1) + own + read_request(2)[:10])
+    bench.guest.reset_wanted = True
+    bench.ask(read_request(3))
+    first, second, reset = daemon.requests()
+    assert (first.request_id, second.type, reset.type) == (1, *[MessageType.RESET_WATCHES] * 2)
+    daemon.answer(first)
+    daemon.send(EVENT)
+    daemon.answer(second)
+    bench.settle()
+    assert bench.guest.reset_wanted
+    daemon.send(EVENT)
+    daemon.answer(reset)
+    bench.settle()
+    assert not bench.guest.reset_wanted
+    assert bench.guest.got == b""
+    bench.ask(read_request(4))
+    (request,) = daemon.requests()
+    daemon.answer(request)
+    daemon.send(EVENT)
+    bench.settle()
+    assert [answer.type for answer in bench.guest.answers()] == [
+        MessageType.READ,
+        MessageType.WATCH_EVENT,
+    ]
+
+
+def test_a_reset_is_granted_to_a_guest_that_took_no_answers(bench: Bench) -> None:
+    daemon = bench.new_daemon()
+    bench.guest.room = 0
+    for _ in range(100):
+        daemon.send(EVENT)
+    bench.settle()
+    bench.guest.room = 1 << 30
+    bench.guest.reset_wanted = True
+    bench.ask(b"")
+    (request,) = daemon.requests()
+    daemon.answer(request)
+    bench.settle()
+    assert not bench.guest.reset_wanted
+    assert bench.guest.got == b""
+
+
+def test_a_reset_survives_the_daemon(bench: Bench) -> None:
+    bench.new_daemon()
+    bench.guest.reset_wanted = True
+    bench.ask(b"")
+    bench.daemons[0].die()
+    bench.settle()
+    assert bench.guest.reset_wanted
+    second = bench.new_daemon()
+    bench.settle()
+    (request,) = second.requests()
+    second.answer(request)
+    bench.settle()
+    assert not bench.guest.reset_wanted
+
+
+def test_a_broken_ring_can_be_reset(bench: Bench) -> None:
+    daemon = bench.new_daemon()
+    bench.ask(b"\xff" * 16)
+    bench.guest.reset_wanted = True
+    bench.ask(b"")
+    for request in daemon.requests():
+        daemon.answer(request)
+    bench.settle()
+    assert not bench.guest.stopped
+    bench.ask(read_request(5))
+    assert [request.request_id for request in daemon.requests()] == [5]

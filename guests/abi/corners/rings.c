@@ -3,51 +3,19 @@
 
 #include <xen/errno.h>
 #include <xen/hvm/params.h>
-#include <xen/io/xs_wire.h>
 
 #include "console_ring.h"
-#include "cpu.h"
 #include "events.h"
-#include "memory.h"
-
-static struct xenstore_domain_interface *store;
-static evtchn_port_t store_port;
-
-static void store_write(const void *data, uint32_t length)
-{
-    for (uint32_t i = 0; i < length; i++)
-        store->req[(store->req_prod + i) % sizeof(store->req)] = ((const char *)data)[i];
-    barrier();
-    store->req_prod += length;
-    notify(store_port);
-}
-
-static void store_read(void *data, uint32_t length)
-{
-    for (uint32_t i = 0; i < length; i++) {
-        while (*(volatile uint32_t *)&store->rsp_prod == store->rsp_cons)
-            wait_for_event(store_port);
-        ((char *)data)[i] = store->rsp[store->rsp_cons++ % sizeof(store->rsp)];
-    }
-    notify(store_port);
-}
+#include "xenstore_ring.h"
 
 static void test_xenstore(void)
 {
     static const char path[] = "name";
-    struct xsd_sockmsg message = { .type = XS_READ, .req_id = 42, .len = sizeof(path) };
-    char answer[64] = "";
+    char answer[64];
 
-    store = page_at(hvm_param(HVM_PARAM_STORE_PFN));
-    store_port = hvm_param(HVM_PARAM_STORE_EVTCHN);
-    store_write(&message, sizeof(message));
-    store_write(path, sizeof(path));
-    store_read(&message, sizeof(message));
-    expect_equal(message.type, XS_READ);
-    expect_equal(message.req_id, 42);
-    expect(message.len < sizeof(answer));
-    if (message.len < sizeof(answer))
-        store_read(answer, message.len);
+    store_init();
+    store_ask(XS_READ, 42, path, sizeof(path));
+    expect_equal(store_answer(42, answer, sizeof(answer)), XS_READ);
     printk("xenstore says %s\n", answer);
 }
 

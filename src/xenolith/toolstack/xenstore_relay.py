@@ -1,7 +1,8 @@
 """The way of a domain's xenstore messages between its ring and the daemon, over daemons' deaths.
 
 Requests are remembered until they are answered. When a new daemon comes, those that the old one
-left unanswered are sent again, so the guest waits a little and notices nothing.
+left unanswered are sent again, so the guest waits a little and notices nothing. A guest that wants
+its connection reset, or that breaks it, is reset in the store as well (docs/misc/xenstore-ring.txt).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from xenolith.abi.xs_wire import MessageType
+from xenolith.abi.xs_wire import MessageType, RingError
 from xenolith.machine.event_loop import READ, WRITE, EventLoop
 from xenolith.xenstore.protocol import Message, MessageParser, ProtocolError, encode
 
@@ -23,6 +24,9 @@ _BACKLOG = 64
 """Messages that may wait for the guest before no more are read from the daemon."""
 
 _CHUNK = 1 << 16
+
+_RESET = Message(MessageType.RESET_WATCHES, 0, 0, b"\0")
+"""Ends the watches and transactions of whoever sends it."""
 
 
 class _Delivery(NamedTuple):
@@ -36,11 +40,25 @@ class _Delivery(NamedTuple):
 class ByteRing(Protocol):
     """The hypervisor's end of a ring page's two byte streams; used in the hypervisor thread."""
 
+    @property
+    def reset_wanted(self) -> bool:
+        """Whether the guest waits for :meth:`reset`."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the guest has broken the ring, so that nothing passes until a reset."""
+
     def read(self, limit: int) -> bytes:
         """Take at most ``limit`` bytes that the guest wrote; b"" where there are none."""
 
     def write(self, data: bytes) -> int:
         """Give the guest as much of ``data`` as it has room for; return how many bytes."""
+
+    def stop(self, error: RingError) -> None:
+        """Let nothing pass any more, and tell the guest why."""
+
+    def reset(self) -> None:
+        """Empty both streams and let the guest go on."""
 
 
 class XenstoreRelay:
@@ -62,6 +80,10 @@ class XenstoreRelay:
         self._broken = False
         self._requests = MessageParser()
         self._unanswered: deque[Message] = deque()
+        # The reset whose answer ends the guest's last session in the store, of which it shall
+        # hear no more.
+        self._last_rites: Message | None = None
+        self._guest_waits = False
         self._unsent = b""
         self._answers = MessageParser()
         self._full = False
@@ -69,6 +91,8 @@ class XenstoreRelay:
         self._for_guest: deque[_Delivery] = deque()
         # The hypervisor thread's alone.
         self._in_flight = 0
+        self._resetting = False
+        self._given_up = False
 
     def connect(self, sock: socket.socket) -> None:
         """Go on over a new socket to a xenstore daemon, in place of any other; owns it."""
@@ -85,7 +109,20 @@ class XenstoreRelay:
 
     def on_activity(self) -> None:
         """The guest touched its ring. Called in the hypervisor thread."""
-        self._give()
+        if self._resetting:
+            return
+        if self._ring.reset_wanted:
+            self._resetting = True
+            self._loop.post(self._reset)
+        elif not self._given_up:
+            self._give()
+            self._take()
+            if self._ring.stopped:
+                self._given_up = True
+                self._loop.post(self._end_session)
+
+    def _take(self) -> None:
+        """Take what the guest asks, as far as it may ask more. Hypervisor thread."""
         room = WINDOW - self._in_flight
         if room > 0 and (data := self._ring.read(room)):
             self._in_flight += len(data)
@@ -115,7 +152,37 @@ class XenstoreRelay:
         except ProtocolError:
             # As xenstored: a ring whose framing is lost is served no more.
             self._broken = True
+            self._end_session()
+            self._post_to_guest(self._give_up)
         self._send()
+
+    def _give_up(self) -> None:
+        """The guest's requests make no sense. Hypervisor thread."""
+        self._given_up = True
+        self._ring.stop(RingError.PROTO)
+
+    def _end_session(self) -> None:
+        """Have the store forget the guest's watches and transactions, and the guest all answers."""
+        self._last_rites = Message(*_RESET)
+        self._unanswered.append(self._last_rites)
+        self._unsent += encode(*self._last_rites)
+        # The answer must be read however much the guest has left in its ring.
+        self._full = False
+        self._send()
+
+    def _reset(self) -> None:
+        """The guest wants to begin anew, and waits until the store knows."""
+        self._requests = MessageParser()
+        self._broken = False
+        self._guest_waits = True
+        self._end_session()
+
+    def _begin_session(self) -> None:
+        """The store knows of nothing that the guest asked. Hypervisor thread."""
+        self._for_guest.clear()
+        self._in_flight = 0
+        self._resetting = self._given_up = False
+        self._ring.reset()
 
     def _ready(self, events: int) -> None:
         if events & WRITE:
@@ -135,7 +202,13 @@ class XenstoreRelay:
         for message in messages:
             event = message.type == MessageType.WATCH_EVENT
             settles = 0 if event else self._answered(message)
-            self._for_guest.append(_Delivery(encode(*message), settles))
+            if self._last_rites is None:
+                self._for_guest.append(_Delivery(encode(*message), settles))
+            elif not any(request is self._last_rites for request in self._unanswered):
+                self._last_rites = None
+                if self._guest_waits:
+                    self._guest_waits = False
+                    self._post_to_guest(self._begin_session)
         if messages:
             self._full = len(self._for_guest) > _BACKLOG
             self._watch()
