@@ -81,6 +81,31 @@ def test_xenstore_keeps_its_contents(host: Host) -> None:
         assert store.read("/tool/mine") == b"kept"
 
 
+def test_domains_outlive_the_loss_of_xenstores_journal(host: Host) -> None:
+    with host.connect() as toolstack:
+        domid = toolstack.create(host.config("web"))
+        kept = toolstack.create(host.config("kept", on_crash="preserve"))
+        gone = toolstack.create(host.config("gone"))
+        console = toolstack.console(domid)
+        read_until(console, b"xenstore: web\n")
+    kill_daemon(host)
+    for name in ("kept", "gone"):
+        host.kill(host.pid_of(f"xen-{name}"))
+    (host.run_dir / "xenstored.journal").unlink()
+    with console, host.connect() as toolstack:
+        assert toolstack.wait(kept).preserved
+        assert toolstack.wait(gone).reason == ShutdownReason.crash
+        console.sendall(b"read name\n")
+        read_until(console, b"xenstore: web\n")
+        with contextlib.closing(Client.connect(toolstack.info()["xenstored_socket"])) as store:
+            home = f"/local/domain/{domid}"
+            eventually(lambda: "port" in store.directory(f"{home}/console"))
+            assert store.read(f"{home}/store/ring-ref") == b"%d" % 0xFEFFC
+            assert set(store.directory("/local/domain")) == {"0", str(domid), str(kept)}
+        for end in (domid, kept):
+            toolstack.destroy(end)
+
+
 def test_what_happened_without_a_daemon_is_dealt_with_by_the_next(host: Host) -> None:
     with host.connect() as toolstack:
         names = ("killed", "ended", "restarted", "kept")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from xenolith.toolstack import paths
 from xenolith.toolstack.config import DomainConfig
-from xenolith.toolstack.daemon import domain_files, ending, lifecycle
+from xenolith.toolstack.daemon import domain_files, ending, lifecycle, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_files import DomainRecord
+from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.rpc_loop import LoopConnection
+from xenolith.xenstore.errors import XenstoreError
 
 if TYPE_CHECKING:
     from xenolith.toolstack.daemon.server import Daemon
@@ -18,7 +22,8 @@ _log = logging.getLogger(__name__)
 
 
 def recover(daemon: Daemon) -> None:
-    """Take over every domain of an earlier daemon, the ended ones too."""
+    """Take over every domain of an earlier daemon, the ended ones too; DaemonError, OSError."""
+    introduced = set(daemon.store.introduced_domains())
     for record in domain_files.load_all():
         try:
             config = DomainConfig.from_dict(record.config)
@@ -30,11 +35,36 @@ def recover(daemon: Daemon) -> None:
         domain.preserved = record.preserved
         domain.building = record.building
         daemon.table.add(domain)
+        lost = record.domid not in introduced and not record.building
+        if lost:
+            _reintroduce(daemon, domain)
         _take_over(daemon, domain, record)
+        if lost and domain.connection is not None:
+            _republish(daemon, domain, domain.connection)
     known = {domain.domid for domain in daemon.table}
-    for domid in daemon.store.introduced_domains():
-        if domid not in known:
-            ending.forget_in_xenstore(daemon.store, domid)
+    for domid in introduced - known:
+        ending.forget_in_xenstore(daemon.store, domid)
+
+
+def _reintroduce(daemon: Daemon, domain: Domain) -> None:
+    """Make the nodes of a domain that the store knows nothing of: its journal was removed."""
+    domain.log("The journal of xenstore is lost, and with it what the guest wrote and watched")
+    log = paths.console_log(domain.name)
+    try:
+        xenstore_layout.create(daemon.store, domain.domid, domain.config, log)
+        daemon.store.introduce_domain(domain.domid)
+    except XenstoreError as error:
+        raise DaemonError(f"domain {domain.name} cannot be told to xenstore: {error}") from None
+
+
+def _republish(daemon: Daemon, domain: Domain, connection: LoopConnection) -> None:
+    """Ask a domain's process where its rings are, and say so in the store."""
+
+    def answered(result: Any, _fds: list[int]) -> None:
+        if not isinstance(result, Exception) and not domain.released:
+            xenstore_layout.publish_channels(daemon.store, domain.domid, result)
+
+    connection.call("ready", {}, answered)
 
 
 def _take_over(daemon: Daemon, domain: Domain, record: DomainRecord) -> None:
