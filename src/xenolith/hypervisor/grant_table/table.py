@@ -21,7 +21,7 @@ from xenolith.abi.grant_table import (
     GTF_sub_page,
 )
 from xenolith.abi.memory import XENMAPIDX_grant_table_status
-from xenolith.hypervisor.grant_table.active import MAPPING_FLAGS, ActiveEntry
+from xenolith.hypervisor.grant_table.active import COPY_FLAGS, MAPPING_FLAGS, ActiveEntry
 from xenolith.hypervisor.grant_table.entries import ACCESS, Entries, EntriesV1, EntriesV2
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.mapping import GrantMapping
@@ -97,6 +97,30 @@ class GrantTable:
         """Let a backend of domain ``domid`` use the frame of a grant; GrantError."""
         active = self.pin(ref, domid, readonly, MAPPING_FLAGS)
         return GrantMapping(self.memory.frame(active.mfn), active, readonly, self.unpin)
+
+    def copy_window(
+        self, ref: int, domid: int, readonly: bool, offset: int, size: int
+    ) -> memoryview:
+        """``size`` bytes of a granted frame for a backend to copy, now; GrantError.
+
+        What GNTTABOP_copy is to a backend in domain 0. The view is used before any guest code runs
+        again, so the entry need not say that it is in use; this is much cheaper than a mapping.
+        """
+        active = self._active.get(ref)
+        if active is not None:
+            active = self.pin(ref, domid, readonly, COPY_FLAGS)
+            self.unpin(active, readonly)
+        elif ref < self._entries.count:
+            active = self._activate(ref, domid, readonly, COPY_FLAGS)
+        else:
+            raise GrantError(GrantStatus.bad_gntref, f"there is no reference {ref}")
+        if offset + size > PAGE_SIZE:
+            raise GrantError(GrantStatus.bad_copy_arg, "the copy crosses a page boundary")
+        if offset < active.start or offset + size > active.start + active.length:
+            raise GrantError(GrantStatus.general_error, "the copy is not within the grant")
+        if not readonly:
+            self.memory.written(active.gfn)
+        return self.memory.frame(active.mfn)[offset : offset + size]
 
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
         """Validate a grant's entry and count a user of it, to be undone by :meth:`unpin`.
