@@ -1,0 +1,11 @@
+"""The backend of network interfaces (public/io/netif.h): what Linux's netback is to Xen.
+
+``VifBackend`` serves one interface over xenbus. Each of its queues has a ``Transmitter`` and a
+``Receiver``, which turn slots into frames and back; an ``Attachment`` carries frames between them and
+a wire of xenolith.net, and counts, limits and captures them. All of it runs in the hypervisor thread.
+"""
+
+from xenolith.backends.net.attachment import Attachment, Readiness
+from xenolith.backends.net.vif import VifBackend
+
+__all__ = ["Attachment", "Readiness", "VifBackend"]
