@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from xenolith.storage import fallocate
 from xenolith.storage.file import ImageFile
-from xenolith.storage.image import SECTOR_SIZE
+from xenolith.storage.image import SECTOR_SIZE, Extent
 from xenolith.storage.vector import Cutter, fill_zeroes, total
 
 
@@ -64,6 +64,18 @@ class RawImage:
         if length:
             fallocate.punch_hole(self._writable_file(), offset, length)
 
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Data and holes, as far as the file system tells them apart (lseek(2))."""
+        end = offset + length
+        while offset < end:
+            data = self._seek(offset, os.SEEK_DATA, end)
+            if offset < data:
+                yield Extent(data - offset, allocated=False, zero=True)
+            # From the end of its first sector on, so that there is progress in any case.
+            offset = self._seek(data + SECTOR_SIZE - 1, os.SEEK_HOLE, end) if data < end else end
+            if data < offset:
+                yield Extent(offset - data, allocated=True, zero=False)
+
     def flush(self) -> None:
         """fdatasync(2)."""
         self._open_file.sync()
@@ -73,6 +85,22 @@ class RawImage:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _seek(self, offset: int, whence: int, end: int) -> int:
+        """Where data or a hole begins at or after ``offset``, in whole sectors up to ``end``."""
+        try:
+            found = os.lseek(self._open_file.fd, offset, whence)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                # No data follows; and there is no hole in what was cut off meanwhile.
+                return end
+            if error.errno == errno.EINVAL:
+                # A device that knows no holes.
+                return offset if whence == os.SEEK_DATA else end
+            raise
+        if whence == os.SEEK_HOLE:
+            return min(-(-found // SECTOR_SIZE) * SECTOR_SIZE, end)
+        return min(max(found // SECTOR_SIZE * SECTOR_SIZE, offset), end)
 
     def _writable_file(self) -> ImageFile:
         if self._read_only:
