@@ -9,6 +9,7 @@ $(BIN)/.installed: pyproject.toml setup.py src/xenolith/engine/unicorn/_hooks.c
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 # Debian's own kernel and busybox, fetched with the machine's apt into the user's cache directory.

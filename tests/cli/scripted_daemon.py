@@ -79,7 +79,8 @@ class ScriptedDaemon:
 
     def _serve(self, client: socket.socket) -> None:
         decoder = rpc.Decoder()
-        with client:
+        # An interrupted client may leave without having read an answer.
+        with client, suppress(ConnectionResetError):
             while data := client.recv(1 << 16):
                 for message in decoder.feed(data):
                     self._answer(client, message.body)

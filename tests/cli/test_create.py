@@ -21,6 +21,8 @@ from scripted_daemon import RefusalError, ScriptedDaemon, domain
 from xenolith.cli import signals
 from xenolith.cli.xl import main
 from xenolith.toolstack.client import DomainInfo
+from xenolith.toolstack.config.load import answer
+from xenolith.toolstack.config_source import ConfigSource
 
 UUID = "12345678-abcd-ef01-2345-6789abcdef01"
 
@@ -32,6 +34,7 @@ class Host:
         self.domains: dict[int, DomainInfo] = {}
         self.daemon = ScriptedDaemon(
             {
+                "load_config": lambda **source: answer(ConfigSource(**source)),
                 "create": self.create,
                 "destroy": self.destroy,
                 "list": lambda: list(self.domains.values()),
@@ -64,7 +67,7 @@ class Host:
         return (domid, None, None, False)
 
     def methods(self) -> list[str]:
-        return [method for method, _ in self.daemon.calls]
+        return [method for method, _ in self.daemon.called("load_config")]
 
 
 @pytest.fixture
@@ -133,7 +136,7 @@ def test_it_hands_over_the_configuration(
     host: Host, config: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["create", config, 'name="other"', "memory=128"]) == 0
-    ((method, params),) = host.daemon.calls
+    ((method, params),) = host.daemon.called("load_config")
     assert method == "create"
     assert params["paused"] is False
     sent = params["config"]
@@ -146,12 +149,12 @@ def test_it_hands_over_the_configuration(
 @pytest.mark.parametrize("options", [["-f"], ["-q", "-f"], ["-eq", "--defconfig"]])
 def test_the_file_may_be_an_option(host: Host, config: str, options: list[str]) -> None:
     assert main(["create", "memory=96", *options, config]) == 0
-    assert host.daemon.calls[0][1]["config"]["memory"] == 96
+    assert host.daemon.calls[1][1]["config"]["memory"] == 96
 
 
 def test_paused(host: Host, config: str) -> None:
     assert main(["create", "-pq", config]) == 0
-    assert host.daemon.calls[0][1]["paused"] is True
+    assert host.daemon.calls[1][1]["paused"] is True
     assert host.methods() == ["create"]
 
 
@@ -160,7 +163,7 @@ def test_the_console_is_attached_before_the_guest_runs(
 ) -> None:
     assert main(["create", "-cq", config]) == 0
     assert host.methods() == ["create", "console", "unpause"]
-    assert host.daemon.calls[0][1]["paused"] is True
+    assert host.daemon.calls[1][1]["paused"] is True
     assert capfd.readouterr().out == "booted\n"
 
 
@@ -198,7 +201,7 @@ def test_a_dry_run_prints_json(
     layout = json.loads(capfd.readouterr().out)
     assert layout["c_info"]["uuid"] == UUID
     assert layout["b_info"]["avail_vcpus"] == [0, 1, 2]
-    assert host.daemon.calls == []
+    assert host.daemon.called("load_config") == []
 
 
 def test_mistakes_are_listed_and_nothing_is_created(
@@ -211,7 +214,7 @@ def test_mistakes_are_listed_and_nothing_is_created(
             "command line: key 'memroy': unknown key (did you mean 'memory'?)\n"
             "command line: key 'memory': 1 is out of range (32 to 16777216)\n",
         )
-    assert host.daemon.calls == []
+    assert host.daemon.called("load_config") == []
 
 
 def test_check_config_warns(config: str, capfd: pytest.CaptureFixture[str]) -> None:

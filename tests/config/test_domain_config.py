@@ -26,6 +26,7 @@ from xenolith.toolstack.config.disk import DiskConfig, DiskFormat
 from xenolith.toolstack.config.libxl_json import to_libxl
 from xenolith.toolstack.config.nic import NicConfig
 from xenolith.toolstack.config.reader import parse_number
+from xenolith.toolstack.config_source import MAX_SIZE, SourceError, read_source
 
 KERNEL = __file__
 """Any file that exists."""
@@ -229,37 +230,37 @@ def test_files_are_found_as_by_xl_and_beside_the_configuration(
     file.write_text("name='d'\ntype='pvh'\nkernel='linux'\nramdisk='initrd'")
     (there / "linux").touch()
     with pytest.raises(ConfigError) as caught:
-        load(str(file))
+        load(read_source(str(file)))
     assert str(caught.value) == (
         f"{file}:4: key 'ramdisk': there is no file '{here}/initrd' nor '{there}/initrd'"
     )
     (there / "initrd").touch()
-    assert load(str(file)).config.kernel == f"{there}/linux"
+    assert load(read_source(str(file))).config.kernel == f"{there}/linux"
     (here / "linux").touch()
-    built = load(str(file)).config
+    built = load(read_source(str(file))).config
     assert (built.kernel, built.ramdisk) == (f"{here}/linux", f"{there}/initrd")
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MINIMAL.encode() + b"vcpus=x")))
     with pytest.raises(ConfigError) as caught:
-        load("-")
+        load(read_source("-"))
     assert str(caught.value).startswith("<stdin>:4: ")
 
 
 def test_files_that_are_no_configurations(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
-        load(str(tmp_path / "absent"))
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load(str(tmp_path))
+    with pytest.raises(SourceError, match="cannot be read: No such file or directory"):
+        read_source(str(tmp_path / "absent"))
+    with pytest.raises(SourceError, match="cannot be read: Is a directory"):
+        read_source(str(tmp_path))
     big = tmp_path / "big"
-    big.write_bytes(b"\n" * ((1 << 20) + 1))
-    with pytest.raises(ConfigError, match="this is no configuration"):
-        load(str(big))
+    big.write_bytes(b"\n" * (MAX_SIZE + 1))
+    with pytest.raises(SourceError, match="this is no configuration"):
+        read_source(str(big))
     binary = tmp_path / "binary"
     binary.write_bytes(bytes(range(256)) * 8)
     with pytest.raises(ConfigError):
-        load(str(binary))
+        load(read_source(str(binary)))
 
 
 @pytest.mark.parametrize(

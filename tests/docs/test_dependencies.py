@@ -31,9 +31,8 @@ def test_python_packages_are_those_of_pyproject() -> None:
 
 
 def test_debian_packages_are_those_that_are_installed_or_fetched() -> None:
-    installed = set(
-        re.findall(r'"([a-z0-9-]+)"', *matches(r"^_PACKAGES = \((.+)\)$", "bench/__main__.py"))
-    )
+    (benchmarks,) = matches(r"^_PACKAGES = \((.+)\)$", "bench/__main__.py")
+    installed = set(re.findall(r'"([a-z0-9-]+)"', benchmarks))
     for path in ("Makefile", ".ci/run"):
         for arguments in matches(r"scripts/need-packages ([\w \-]+)", path):
             installed |= set(arguments.split())

@@ -6,7 +6,7 @@ Exit statuses are xl's: 1 for what failed, 2 for a command line that makes no se
 from __future__ import annotations
 
 import getopt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
 
@@ -95,3 +95,9 @@ def parse_options(
     if len(rest) not in operands:
         raise UsageError(f"unexpected argument '{rest[operands[-1]]}'")
     return Options(given, rest)
+
+
+def split_settings(operands: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate file names from ``key=value`` settings, by the equals sign as xl does."""
+    files = [operand for operand in operands if "=" not in operand]
+    return files, [operand for operand in operands if "=" in operand]

@@ -13,6 +13,7 @@ import time
 from xenolith.cli import xl
 from xenolith.toolstack.client import Toolstack, ToolstackError
 from xenolith.toolstack.config import load
+from xenolith.toolstack.config_source import read_source
 
 MARKER = b"XENOLITH: user space is up"
 _CHUNK = 65536
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     (path,) = sys.argv[1:] if arguments is None else arguments
     if sys.stdin.isatty():
         return xl.main(["create", "-c", path])
-    name = load(path, []).config.name
+    name = load(read_source(path)).config.name
     started = time.monotonic()
     status = xl.main(["create", "-p", path])
     if status != 0:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from xenolith.toolstack import paths
+from xenolith.toolstack.config_source import ConfigAnswer, ConfigSource
 from xenolith.toolstack.rpc import Connection, ProtocolError, RemoteError
 
 
@@ -106,6 +107,10 @@ class Toolstack:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def load_config(self, source: ConfigSource) -> ConfigAnswer:
+        """What domain a configuration describes."""
+        return ConfigAnswer(*self._call("load_config", **source._asdict()))
 
     def create(self, config: dict[str, Any], *, paused: bool = False) -> int:
         """Build and start a domain; return its domid once the guest runs (or stands paused).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xenolith.cli import config_file
-from xenolith.cli.command import AT_LEAST_ONE, UsageError, parse_options
+from xenolith.cli.command import AT_LEAST_ONE, UsageError, parse_options, split_settings
 
 NAME = "check-config"
 SYNOPSIS = "FILE [KEY=VALUE...]"
@@ -19,11 +19,7 @@ LONG: dict[str, str] = {}
 def run(arguments: list[str]) -> int:
     """Check the configuration; return 0 if it is right."""
     options = parse_options(arguments, SHORT, LONG, AT_LEAST_ONE)
-    files, overrides = config_file.split_file_and_overrides(options.operands)
+    files, overrides = split_settings(options.operands)
     if len(files) != 1:
         raise UsageError("one configuration file is needed")
-    loaded = config_file.load_or_report(files[0], overrides)
-    if loaded is None:
-        return 1
-    config_file.print_warnings(loaded)
-    return 0
+    return 0 if config_file.load_or_report(files[0], overrides) is not None else 1

@@ -7,10 +7,18 @@ import socket
 import sys
 from typing import NamedTuple
 
-from xenolith.cli import config_file, signals, terminal
-from xenolith.cli.command import ANY_NUMBER, Interrupted, Options, UsageError, parse_options
+from xenolith.cli import signals, terminal
+from xenolith.cli.command import (
+    ANY_NUMBER,
+    Interrupted,
+    Options,
+    UsageError,
+    parse_options,
+    split_settings,
+)
 from xenolith.toolstack.client import Toolstack, ToolstackError
-from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.config_source import SourceError, read_source
+from xenolith.toolstack.rpc import Body
 
 NAME = "create"
 SYNOPSIS = "[OPTIONS] FILE [KEY=VALUE...]"
@@ -40,27 +48,47 @@ def run(arguments: list[str]) -> int:
     options = parse_options(arguments, SHORT, LONG, ANY_NUMBER)
     path, overrides = _source(options)
     _say(options, f"Parsing config from {path}")
-    loaded = config_file.load_or_report(path, overrides)
-    if loaded is None:
-        return 1
-    if "q" not in options:
-        config_file.print_warnings(loaded)
     if "n" in options:
-        config_file.print_as_libxl(loaded.config, sys.stdout)
-        return 0
-    if "d" in options:
-        config_file.print_as_libxl(loaded.config, sys.stderr)
-    with signals.signals_as_exceptions():
+        return _check(path, overrides)
+    try:
+        source = read_source(path, overrides)
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    with signals.signals_as_exceptions(), Toolstack.connect() as toolstack:
+        config, messages = toolstack.load_config(source)
+        if config is None or "q" not in options:
+            print(*messages, sep="\n", end="\n" if messages else "", file=sys.stderr)
+        if config is None:
+            return 1
+        if "d" in options:
+            _print_as_libxl(config)
         if "F" in options:
-            _run_in_foreground(loaded.config, options)
+            _run_in_foreground(toolstack, config, options)
         else:
-            with Toolstack.connect() as toolstack:
-                _show(_create(toolstack, loaded.config, options))
+            _show(_create(toolstack, config, options))
     return 0
 
 
+def _check(path: str, overrides: list[str]) -> int:
+    from xenolith.cli import config_file  # noqa: PLC0415 - slow, and the daemon's job otherwise
+
+    loaded = config_file.load_or_report(path, overrides)
+    if loaded is None:
+        return 1
+    print(config_file.as_libxl(loaded.config))
+    return 0
+
+
+def _print_as_libxl(config: Body) -> None:
+    from xenolith.cli import config_file  # noqa: PLC0415 - slow; -d only
+    from xenolith.toolstack.config import DomainConfig  # noqa: PLC0415
+
+    print(config_file.as_libxl(DomainConfig.from_dict(config)), file=sys.stderr)
+
+
 def _source(options: Options) -> tuple[str, list[str]]:
-    files, overrides = config_file.split_file_and_overrides(options.operands)
+    files, overrides = split_settings(options.operands)
     if "f" in options:
         files.insert(0, options.given["f"])
     if not files:
@@ -70,7 +98,7 @@ def _source(options: Options) -> tuple[str, list[str]]:
     return files[0], overrides
 
 
-def _create(toolstack: Toolstack, config: DomainConfig, options: Options) -> _Created:
+def _create(toolstack: Toolstack, config: Body, options: Options) -> _Created:
     """Create the domain and, with -c, attach its console before it runs; all of it or nothing.
 
     A signal waits for the daemon's answer, because before that there is nothing to destroy.
@@ -79,7 +107,7 @@ def _create(toolstack: Toolstack, config: DomainConfig, options: Options) -> _Cr
     console: socket.socket | None = None
     try:
         with signals.held_signals():
-            domid = toolstack.create(config.to_dict(), paused=paused or attach)
+            domid = toolstack.create(config, paused=paused or attach)
             try:
                 if attach:
                     console = toolstack.console(domid)
@@ -92,7 +120,7 @@ def _create(toolstack: Toolstack, config: DomainConfig, options: Options) -> _Cr
         if console is not None:
             console.close()
         if isinstance(failure, Interrupted):
-            _destroy(config.uuid)
+            _destroy(config["uuid"])
         raise
     return _Created(domid, console)
 
@@ -103,15 +131,14 @@ def _show(created: _Created) -> None:
             terminal.attach(created.console)
 
 
-def _run_in_foreground(config: DomainConfig, options: Options) -> None:
+def _run_in_foreground(toolstack: Toolstack, config: Body, options: Options) -> None:
     """Create the domain and wait until it has ended for good, through its reboots."""
     try:
-        with Toolstack.connect() as toolstack:
-            created = _create(toolstack, config, options)
-            _show(created)
-            _wait(toolstack, created.domid, config.name, options)
+        created = _create(toolstack, config, options)
+        _show(created)
+        _wait(toolstack, created.domid, config["name"], options)
     except Interrupted:
-        _destroy(config.uuid)
+        _destroy(config["uuid"])
         raise
 
 

@@ -1,26 +1,22 @@
-"""Reads the configuration of a domain from a file, standard input and the command line.
+"""Interprets the configuration of a domain: text, and settings from the command line.
 
-Kernel and ramdisk are looked for in the current directory, as by xl, and then beside the file.
+Kernel and ramdisk are looked for in the directories of the source, in their order.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from xenolith.toolstack.config.domain_config import DomainConfig
-from xenolith.toolstack.config.errors import ConfigError, Position, Problem
+from xenolith.toolstack.config.errors import ConfigError, Problem
 from xenolith.toolstack.config.interpret import interpret
 from xenolith.toolstack.config.parser import Setting, combine, parse
+from xenolith.toolstack.config_source import ConfigAnswer, ConfigSource
 
-STANDARD_INPUT = "-"
 COMMAND_LINE = "command line"
-
-MAX_SIZE = 1 << 20
-"""Bytes of a configuration; what is longer is some other file, given by mistake."""
 
 
 class Loaded(NamedTuple):
@@ -30,26 +26,13 @@ class Loaded(NamedTuple):
     warnings: tuple[Problem, ...]
 
 
-def load(path: str, overrides: Sequence[str] = ()) -> Loaded:
-    """The domain that the file ``path`` ("-": standard input) and the overrides describe.
-
-    Each override is xl.cfg(5) text that follows the file. ConfigError says all that is wrong.
-    """
-    source = "<stdin>" if path == STANDARD_INPUT else path
-    return _load(_read(path, source), source, overrides, os.path.dirname(os.path.abspath(path)))
-
-
-def loads(text: str, source: str = "<string>", overrides: Sequence[str] = ()) -> Loaded:
-    """The same from text; ``source`` is what errors call it."""
-    return _load(text, source, overrides, os.getcwd())
-
-
-def _load(text: str, source: str, overrides: Sequence[str], directory: str) -> Loaded:
+def load(source: ConfigSource) -> Loaded:
+    """The domain that a source describes. ConfigError says all that is wrong."""
     assignments: list[Setting] = []
     problems: list[Problem] = []
     # An override stands on line 0, which positions do not show.
-    parts = [(text, source, 1), *((override, COMMAND_LINE, 0) for override in overrides)]
-    for part, name, first_line in parts:
+    overrides = [(override, COMMAND_LINE, 0) for override in source.overrides]
+    for part, name, first_line in [(source.text, source.name, 1), *overrides]:
         try:
             assignments += parse(part, name, first_line)
         except ConfigError as error:
@@ -57,43 +40,40 @@ def _load(text: str, source: str, overrides: Sequence[str], directory: str) -> L
     if problems:
         raise ConfigError(problems)
     settings = combine(assignments)
-    config, warnings = interpret(settings, source)
-    return Loaded(_with_files_found(config, settings, directory), warnings)
+    config, warnings = interpret(settings, source.name)
+    return Loaded(_with_files_found(config, settings, source.directories), warnings)
 
 
-def _read(path: str, source: str) -> str:
+def loads(text: str, name: str = "<string>", overrides: Sequence[str] = ()) -> Loaded:
+    """The same from text; ``name`` is what errors call it."""
+    return load(ConfigSource(text, name, tuple(overrides), (os.getcwd(),)))
+
+
+def answer(source: ConfigSource) -> ConfigAnswer:
+    """The same in plain types, for whoever asks over a socket."""
     try:
-        if path == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(MAX_SIZE + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_SIZE + 1)
-    except OSError as error:
-        why = f"the configuration cannot be read: {error.strerror}"
-        raise ConfigError([Problem(Position(source, 0, 0), why)]) from None
-    if len(data) > MAX_SIZE:
-        why = f"this is no configuration, it is longer than {MAX_SIZE} bytes"
-        raise ConfigError([Problem(Position(source, 0, 0), why)])
-    return data.decode("utf-8-sig", "surrogateescape")
+        config, warnings = load(source)
+    except ConfigError as error:
+        return ConfigAnswer(None, [str(problem) for problem in error.problems])
+    return ConfigAnswer(config.to_dict(), [str(warning) for warning in warnings])
 
 
 def _with_files_found(
-    config: DomainConfig, settings: dict[str, Setting], directory: str
+    config: DomainConfig, settings: dict[str, Setting], directories: Sequence[str]
 ) -> DomainConfig:
     problems: list[Problem] = []
     found: dict[str, str] = {}
     for key, name in (("kernel", config.kernel), ("ramdisk", config.ramdisk)):
         if name is None:
             continue
-        candidates = [os.path.abspath(name), os.path.join(directory, name)]
+        candidates = [os.path.normpath(os.path.join(place, name)) for place in directories]
         for candidate in candidates:
             if os.path.isfile(candidate):
                 found[key] = candidate
                 break
         else:
-            text = f"key '{key}': there is no file {candidates[0]!a}"
-            if candidates[1] != candidates[0]:
-                text += f" nor {candidates[1]!a}"
+            text = " nor ".join(ascii(candidate) for candidate in dict.fromkeys(candidates))
+            text = f"key '{key}': there is no file {text}"
             problems.append(Problem(settings[key].position, text))
     if problems:
         raise ConfigError(problems)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from xenolith.toolstack import paths, rpc
 from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.config.load import answer
+from xenolith.toolstack.config_source import ConfigSource
 from xenolith.toolstack.daemon import creation, ending, host_info, lifecycle, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
@@ -70,6 +72,23 @@ def _text(request: Request, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(name)
     return value
+
+
+def _texts(request: Request, name: str) -> tuple[str, ...]:
+    values = request.params[name]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(name)
+    return tuple(values)
+
+
+def _load_config(_daemon: Daemon, request: Request) -> None:
+    source = ConfigSource(
+        _text(request, "text"),
+        _text(request, "name"),
+        _texts(request, "overrides"),
+        _texts(request, "directories"),
+    )
+    request.reply(answer(source))
 
 
 def _create(daemon: Daemon, request: Request) -> None:
@@ -258,6 +277,7 @@ def _forward(
 
 
 _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
+    "load_config": _load_config,
     "create": _create,
     "list": _list,
     "config": _config,
