@@ -151,6 +151,10 @@ class GuestDomain:
         """See MachineEvents."""
         self.on_xenstore()
 
+    def hold(self, reason: str) -> None:
+        """See MachineEvents."""
+        self.log(reason)
+
     def shut_down(self, reason: int) -> None:
         """See MachineEvents."""
         with self._changed:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.abi.xs_wire import MessageType, RingError
+from xenolith.backends.xenbus import Guest
 from xenolith.builder.errors import BuildError
 from xenolith.machine.address import GuestPhys
 from xenolith.machine.memory import MachineMemory
@@ -124,6 +125,9 @@ class FakeMachine:
     def core_memory(self) -> CoreMemory:
         stretch = MemoryStretch(GuestPhys(0), 0, self._memory.size)
         return CoreMemory(self._memory.fd, [stretch])
+
+    def guest(self) -> Guest:
+        raise AssertionError("this machine has no devices")
 
     def trace(self, sink: Callable[[str], None] | None) -> None:
         self._sink = sink

@@ -97,25 +97,11 @@ def _ready(process: DomainProcess, request: Request) -> None:
 
 
 def _pause(process: DomainProcess, request: Request) -> None:
-    """Pausing twice is pausing once: the machine counts, people do not."""
-
-    def pause(machine: Machine) -> None:
-        if not process.paused:
-            process.paused = True
-            machine.pause()
-            process.status.set_paused()
-
-    _in_hypervisor(process, request, pause)
+    _in_hypervisor(process, request, process.pause)
 
 
 def _unpause(process: DomainProcess, request: Request) -> None:
-    def unpause(machine: Machine) -> None:
-        if process.paused:
-            process.paused = False
-            process.status.clear_paused()
-            machine.unpause()
-
-    _in_hypervisor(process, request, unpause)
+    _in_hypervisor(process, request, process.unpause)
 
 
 def _trigger(process: DomainProcess, request: Request) -> None:
@@ -139,9 +125,19 @@ def _trace(process: DomainProcess, request: Request) -> None:
 
 
 def _xenstore(process: DomainProcess, request: Request) -> None:
-    assert process.relay is not None
-    process.relay.connect(socket.socket(fileno=request.fds[0]))
+    guest, backends = request.fds
+    process.connect_xenstore(guest, backends)
     request.reply()
+
+
+def _attach_device(process: DomainProcess, request: Request) -> None:
+    assert process.devices is not None
+    process.devices.attach(request)
+
+
+def _detach_device(process: DomainProcess, request: Request) -> None:
+    assert process.devices is not None
+    process.devices.detach(request)
 
 
 def _dump_core(process: DomainProcess, request: Request) -> None:
@@ -192,5 +188,7 @@ _HANDLERS: dict[str, Callable[[DomainProcess, Request], None]] = {
     "console": _console,
     "trace": _trace,
     "xenstore": _xenstore,
+    "attach_device": _attach_device,
+    "detach_device": _detach_device,
     "dump_core": _dump_core,
 }

@@ -23,6 +23,7 @@ from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.console_clients import ConsoleClients
 from xenolith.toolstack.console_log import ConsoleLog
 from xenolith.toolstack.domain_control import DomainControl
+from xenolith.toolstack.domain_devices import DomainDevices
 from xenolith.toolstack.machine import Assignment, Machine, MachineFactory
 from xenolith.toolstack.rpc import Body
 from xenolith.toolstack.status_page import StatusPage
@@ -36,7 +37,8 @@ class Handover(NamedTuple):
     domid: int
     config: Body
     fds: dict[str, int]
-    """``control`` (listening), ``status``, ``console``, ``log``, ``xenstore``, perhaps ``kernel``
+    """``control`` (listening), ``status``, ``console``, ``log``, ``xenstore`` (the guest's way to the
+    store), ``backends`` (that of the devices' backends), perhaps ``kernel``
     and ``ramdisk``. Where there is a ``packed-kernel`` too, ``kernel`` is where to unpack it."""
 
 
@@ -62,6 +64,7 @@ class DomainProcess:
         self.control = DomainControl(self, socket.socket(fileno=handover.fds["control"]))
         self.channels: dict[str, tuple[int, int]] = {}
         self.relay: XenstoreRelay | None = None
+        self.devices: DomainDevices | None = None
         self.paused = True
         """The hypervisor thread's alone, once the machine is built."""
         self._machine: Machine | None = None
@@ -83,9 +86,16 @@ class DomainProcess:
         self._machine = machine
         self.channels = machine.channels
         self.relay = XenstoreRelay(self.loop, machine.xenstore, machine.post)
-        self.relay.connect(socket.socket(fileno=self._handover.fds["xenstore"]))
+        self.devices = DomainDevices(self.loop, machine)
+        self.connect_xenstore(self._handover.fds["xenstore"], self._handover.fds["backends"])
         threading.excepthook = self._hypervisor_failed
         machine.start()
+
+    def connect_xenstore(self, guest: int, backends: int) -> None:
+        """Go on over new connections to a xenstore daemon: descriptors of sockets."""
+        assert self.relay is not None and self.devices is not None
+        self.relay.connect(socket.socket(fileno=guest))
+        self.devices.connect(socket.socket(fileno=backends))
 
     def run(self) -> None:
         """Serve until the domain is stopped and every console client has its bytes."""
@@ -99,6 +109,8 @@ class DomainProcess:
         if self._machine is not None:
             self._machine.stop()
             self._hypervisor_ended = True
+        if self.devices is not None:
+            self.devices.close()
         self._tracers.close()
         # Behind what the machine posted last.
         self.loop.post(lambda: self.console.drain(self.loop.stop))
@@ -111,6 +123,22 @@ class DomainProcess:
             self.loop.post(lambda: call(machine))
         else:
             machine.post(lambda: call(machine))
+
+    def pause(self, machine: Machine) -> None:
+        """Hold the vCPUs; twice is once: the machine counts, people do not. Hypervisor thread."""
+        if not self.paused:
+            self.paused = True
+            machine.pause()
+            self.status.set_paused()
+
+    def unpause(self, machine: Machine) -> None:
+        """Let the vCPUs run, and what had held them try again. Hypervisor thread."""
+        if self.paused:
+            self.paused = False
+            self.status.clear_paused()
+            machine.unpause()
+            if self.devices is not None:
+                self.devices.resumed()
 
     def trace(self, machine: Machine, sock: socket.socket) -> None:
         """Send a line for each hypercall to a client. Hypervisor thread."""
@@ -138,6 +166,12 @@ class DomainProcess:
         """See MachineEvents."""
         if self.relay is not None:
             self.relay.on_activity()
+
+    def hold(self, reason: str) -> None:
+        """See MachineEvents."""
+        self.log(reason)
+        if self._machine is not None:
+            self.pause(self._machine)
 
     def shut_down(self, reason: int) -> None:
         """See MachineEvents."""

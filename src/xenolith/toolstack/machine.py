@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from xenolith.backends.xenbus import Guest
 from xenolith.builder.image_file import ImageFile
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.core_dump import MemoryStretch
@@ -47,6 +48,9 @@ class MachineEvents(Protocol):
 
     def xenstore_activity(self) -> None:
         """The guest wrote into its xenstore ring or made room there."""
+
+    def hold(self, reason: str) -> None:
+        """Pause the domain until somebody unpauses it, and log why."""
 
     def shut_down(self, reason: int) -> None:
         """The guest has shut down (SCHEDOP_shutdown, triple fault...); its vCPUs stand still."""
@@ -95,6 +99,9 @@ class Machine(Protocol):
 
     def core_memory(self) -> CoreMemory:
         """The guest's memory as it lies now."""
+
+    def guest(self) -> Guest:
+        """What the backends of its devices need of the domain. Any thread."""
 
     def trace(self, sink: Callable[[str], None] | None) -> None:
         """Describe each hypercall from now on to ``sink`` in one line; None ends that."""

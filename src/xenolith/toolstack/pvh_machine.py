@@ -12,6 +12,7 @@ from xenolith.abi.memory import E820Entry
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.backends.console import ConsoleBackend
+from xenolith.backends.xenbus import Guest
 from xenolith.backends.xenstore_ring import XenstoreRing
 from xenolith.builder.errors import BuildError
 from xenolith.builder.memory_map import ram_ranges
@@ -21,6 +22,7 @@ from xenolith.engine.hvm import CpuState
 from xenolith.hypervisor.domain import Domain, DomainParameters
 from xenolith.hypervisor.trace.domain_trace import attach
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
+from xenolith.toolstack.config import EngineChoice
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
 from xenolith.toolstack.xenstore_relay import ByteRing
@@ -37,6 +39,8 @@ class PvhMachine:
         config = assignment.config
         if assignment.kernel is None:
             raise BuildError("a PVH domain needs a kernel: set kernel=")
+        if config.engine is EngineChoice.KVM:
+            raise BuildError('engine="kvm" is not there yet: use engine="unicorn"')
         self._events = events
         memory_size = config.maxmem * _MIB
         self._ram = tuple(
@@ -122,6 +126,13 @@ class PvhMachine:
             for extent in self._domain.memory.ram
         ]  # fmt: skip
         return CoreMemory(self._domain.memory.machine.fd, stretches)
+
+    def guest(self) -> Guest:
+        """See Machine."""
+        domain, events = self._domain, self._events
+        return Guest(
+            domain.domid, domain.grants, domain.event_channels, domain.post, events.log, events.hold
+        )
 
     def trace(self, sink: Callable[[str], None] | None) -> None:
         """See Machine."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 MAX_MESSAGE = 1 << 20
 """Bytes of one message, newline included; a longer one ends the connection."""
 
-MAX_FDS = 16
+MAX_FDS = 128
 """Descriptors of one message, and of all messages that have not wholly arrived."""
 
 CHUNK = 1 << 16

@@ -50,7 +50,10 @@ class DeviceBackend(Protocol):
         return
 
     def close(self) -> None:
-        """The device is gone, and disconnected: release what was opened for it."""
+        """The device is gone: release what was opened for it.
+
+        It is disconnected, or the hypervisor thread has ended; then wait for what is under way.
+        """
         ...
 
 

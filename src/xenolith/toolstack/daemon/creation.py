@@ -66,8 +66,9 @@ class _Creation:
         domain, daemon = self._domain, self._daemon
         domain.save()
         self._open_files()
-        ours, theirs = socket.socketpair()
-        self._fds["xenstore"] = theirs.detach()
+        guests_end, guests = socket.socketpair()
+        backends_end, backends = socket.socketpair()
+        self._fds |= {"xenstore": guests.detach(), "backends": backends.detach()}
         fds, self._fds = self._fds, {}
         domain.when_built(self._report)
         daemon.zygote.spawn(domain.domid, domain.config.to_dict(), fds, self._spawned)
@@ -76,9 +77,11 @@ class _Creation:
             log = paths.console_log(domain.name)
             xenstore_layout.create(daemon.store, domain.domid, domain.config, log)
             daemon.store.introduce_domain(domain.domid)
-            daemon.xenstored.attach_domain(domain.domid, ours)
+            daemon.xenstored.attach_domain(domain.domid, guests_end)
+            daemon.xenstored.attach_backends(domain.domid, backends_end)
         except XenstoreError as error:
-            ours.close()
+            guests_end.close()
+            backends_end.close()
             self._fail(f"xenstore: {error}")
 
     def undo(self) -> None:

@@ -53,6 +53,7 @@ def release(daemon: Daemon, domain: Domain) -> None:
     # In this order: a daemon that is killed here leaves a domain that only xenstore knows, which
     # the next daemon makes it forget.
     domain_files.remove(domain.domid)
+    daemon.xenstored.detach_backends(domain.domid)
     forget_in_xenstore(daemon.store, domain.domid)
     domain.log(f"Domain {domain.domid} is gone")
     if domain.pidfd is not None:

@@ -85,8 +85,8 @@ def _take_over(daemon: Daemon, domain: Domain, record: DomainRecord) -> None:
         # Nobody was told of a domain whose creation the old daemon did not finish.
         connection.call("stop", {}, lambda _result, _fds: ending.release(daemon, domain))
         return
-    store = daemon.attach_xenstore(domain)
-    connection.call("xenstore", {}, lambda _result, _fds: None, [store])
+    connections = daemon.attach_xenstore(domain)
+    connection.call("xenstore", {}, lambda _result, _fds: None, connections)
     domain.log(f"A new daemon has taken over domain {domain.domid}")
 
 

@@ -101,11 +101,13 @@ class Daemon:
         )
         return domain.connection
 
-    def attach_xenstore(self, domain: Domain) -> int:
-        """Connect a domain to the store anew; return its end of the connection."""
-        ours, theirs = socket.socketpair()
-        self.xenstored.attach_domain(domain.domid, ours)
-        return theirs.detach()
+    def attach_xenstore(self, domain: Domain) -> list[int]:
+        """Connect a domain and its backends to the store anew; return their ends of that."""
+        guests_end, guests = socket.socketpair()
+        backends_end, backends = socket.socketpair()
+        self.xenstored.attach_domain(domain.domid, guests_end)
+        self.xenstored.attach_backends(domain.domid, backends_end)
+        return [guests.detach(), backends.detach()]
 
     def watch_process(self, domain: Domain) -> None:
         """Notice the end of a domain's process at once."""
