@@ -15,11 +15,15 @@ class FlatMemory:
         self.machine = MachineMemory(memory_map[-1].end >> PAGE_SHIFT)
 
     def write(self, address: GuestPhys, data: bytes) -> None:
-        self.window(address, len(data))[:] = data
+        self._check(address, len(data))
+        self.machine.write(address, data)
 
-    def window(self, address: GuestPhys, size: int) -> memoryview:
-        assert any(r.start <= address and address + size <= r.end for r in self.ranges)
-        return self.machine.view[address : address + size]
+    def load(self, address: GuestPhys, fd: int, offset: int, size: int) -> int:
+        self._check(address, size)
+        return self.machine.load(address, fd, offset, size)
 
     def read(self, address: int, size: int) -> bytes:
         return self.machine.read(address, size)
+
+    def _check(self, address: GuestPhys, size: int) -> None:
+        assert any(r.start <= address and address + size <= r.end for r in self.ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -88,3 +89,16 @@ def test_gfn_of_an_address(address: int) -> None:
 
 
 SHARED = MachineMemory(FRAMES)
+
+
+def test_load_copies_from_a_file_and_tells_where_that_ends(tmp_path: Path) -> None:
+    memory = MachineMemory(8)
+    data = os.urandom(3 * PAGE_SIZE)
+    (tmp_path / "file").write_bytes(data)
+    with open(tmp_path / "file", "rb") as file:
+        assert memory.load(PAGE_SIZE + 5, file.fileno(), 7, 2 * PAGE_SIZE) == 2 * PAGE_SIZE
+        assert memory.read(PAGE_SIZE + 5, 2 * PAGE_SIZE) == data[7 : 7 + 2 * PAGE_SIZE]
+        assert memory.read(3 * PAGE_SIZE + 5, PAGE_SIZE) == bytes(PAGE_SIZE)
+        assert memory.load(0, file.fileno(), 2 * PAGE_SIZE, 2 * PAGE_SIZE) == PAGE_SIZE
+        with pytest.raises(IndexError):
+            memory.load(7 * PAGE_SIZE, file.fileno(), 0, PAGE_SIZE + 1)

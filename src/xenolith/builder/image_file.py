@@ -39,5 +39,9 @@ class ImageFile:
             part = target[done : done + _LARGEST_READ]
             count = os.preadv(self.fd, [part], offset + done)
             if count == 0:
-                raise BuildError(f"{self.name} is truncated")
+                raise self.truncated()
             done += count
+
+    def truncated(self) -> BuildError:
+        """What to raise where the file ended too early."""
+        return BuildError(f"{self.name} is truncated")

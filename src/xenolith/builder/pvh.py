@@ -34,8 +34,8 @@ class PhysicalMemory(Protocol):
     def write(self, address: GuestPhys, data: bytes) -> None:
         """Store ``data``."""
 
-    def window(self, address: GuestPhys, size: int) -> memoryview:
-        """A writable view of a range that lies within one range of the memory map."""
+    def load(self, address: GuestPhys, fd: int, offset: int, size: int) -> int:
+        """Copy from a file to where all lies in one range of the memory map; return how much it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,21 @@ def load_pvh(
 
     for segment in elf.segments:
         if segment.file_size:
-            window = memory.window(GuestPhys(segment.address), segment.file_size)
-            kernel.read_into(segment.offset, window)
+            _load(kernel, segment.offset, segment.file_size, memory, GuestPhys(segment.address))
     for module, (address, size) in zip(modules, placements, strict=True):
         if size:
-            module.read_into(0, memory.window(address, size))
+            _load(module, 0, size, memory, address)
     rsdp = _load_acpi(platform.acpi, notes, memory)
     block = start_info_block(start_info, rsdp, placements, platform.memory_map, command_line)
     memory.write(start_info, block)
     return PvhStart(GuestPhys(notes.phys32_entry), start_info)
+
+
+def _load(
+    image: ImageFile, offset: int, size: int, memory: PhysicalMemory, address: GuestPhys
+) -> None:
+    if memory.load(address, image.fd, offset, size) < size:
+        raise image.truncated()
 
 
 def _check_segments(elf: ElfImage, ram: MemoryRange) -> None:

@@ -87,13 +87,13 @@ class DomainMemory:
             self.machine.write(machine, data[done : done + room])
             done += room
 
-    def window(self, address: GuestPhys, size: int) -> memoryview:
-        """A writable view of a range within one extent of RAM; XenError(EINVAL) otherwise."""
+    def load(self, address: GuestPhys, fd: int, offset: int, size: int) -> int:
+        """Copy from a file into one extent of RAM, as MachineMemory.load(); XenError(EINVAL)."""
         start = self.p2m.machine_address(address)
         end = self.p2m.machine_address(GuestPhys(address + size - 1))
         if end - start != size - 1:
             raise XenError(Errno.EINVAL, f"{address:#x}+{size:#x} is not contiguous")
-        return self.machine.view[start : end + 1]
+        return self.machine.load(start, fd, offset, size)
 
     def fill_code_page(self, gfn: Gfn, code: bytes) -> bool:
         """Write a page of code for the guest; False if there is no frame."""

@@ -30,7 +30,8 @@ _AT_EMPTY_PATH = 0x1000
 
 _DESCRIPTORS = {
     "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "pread64": 17,
-    "pwrite64": 18, "readv": 19, "writev": 20, "select": 23, "dup": 32, "dup2": 33, "fsync": 74,
+    "pwrite64": 18, "readv": 19, "writev": 20, "select": 23, "dup": 32, "dup2": 33,
+    "sendfile": 40, "fsync": 74,
     "fdatasync": 75, "ftruncate": 77, "fadvise64": 221, "epoll_wait": 232, "epoll_ctl": 233,
     "pselect6": 270, "ppoll": 271, "epoll_pwait": 281, "timerfd_create": 283, "fallocate": 285,
     "timerfd_settime": 286, "timerfd_gettime": 287, "eventfd2": 290, "epoll_create1": 291,

@@ -44,6 +44,20 @@ class MachineMemory:
         self._check(address, len(data))
         self.view[address : address + len(data)] = data
 
+    def load(self, address: int, fd: int, offset: int, size: int) -> int:
+        """Copy ``size`` bytes of a file to a machine byte address; fewer where the file ends before.
+
+        Returns how many. IndexError outside the memory. For fresh frames this takes half as long
+        as a read into the map: they are neither zeroed nor faulted in first.
+        """
+        self._check(address, size)
+        # Nobody else uses the memory file's position.
+        os.lseek(self.fd, address, os.SEEK_SET)
+        done = 0
+        while done < size and (count := os.sendfile(self.fd, fd, offset + done, size - done)):
+            done += count
+        return done
+
     def frame(self, mfn: Mfn) -> memoryview:
         """A writable view of one frame; IndexError outside the memory."""
         self._check(mfn << PAGE_SHIFT, PAGE_SIZE)
