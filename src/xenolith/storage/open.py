@@ -7,17 +7,18 @@ image *from* the descriptors that it was handed.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xenolith.storage import lock
 from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
 from xenolith.storage.image import Image
 from xenolith.storage.lock import Access
+from xenolith.storage.locked_file import open_locked
 from xenolith.storage.raw import RawImage
+from xenolith.storage.vhd.open import vhd_from
+from xenolith.storage.vhd.parent import open_chain
 
 
 class Format(StrEnum):
@@ -48,13 +49,19 @@ def locate(path: str | os.PathLike[str], image_format: str, writable: bool) -> L
     in use, is no image of that format, or cannot be opened.
     """
     kind = _format(image_format)
-    files = [open_locked(path, Access.WRITE if writable else Access.READ)]
+    leaf = open_locked(path, Access.WRITE if writable else Access.READ)
+    try:
+        files = open_chain(leaf) if kind is Format.VHD else [leaf]
+    except BaseException:
+        leaf.close()
+        raise
     return Located(files, kind, writable)
 
 
 def image_from(files: Sequence[ImageFile], image_format: str, writable: bool) -> Image:
     """The image that consists of these files, which it then owns; opens nothing."""
-    _format(image_format)
+    if _format(image_format) is Format.VHD:
+        return vhd_from(files, read_only=not writable)
     (file,) = files
     return RawImage(file, read_only=not writable)
 
@@ -63,33 +70,6 @@ def open_image(path: str | os.PathLike[str], image_format: str, writable: bool) 
     """Locate an image and open it in this process."""
     located = locate(path, image_format, writable)
     return image_from(located.files, located.format, writable)
-
-
-def open_locked(path: str | os.PathLike[str], access: Access) -> ImageFile:
-    """Open a regular file or a block device and lock it; ImageError where that cannot be."""
-    name = os.fspath(path)
-    # Opening a FIFO or a terminal must not wait for anybody.
-    flags = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    try:
-        status = os.stat(name)
-        if access is Access.READ:
-            flags |= os.O_RDONLY
-        else:
-            flags |= os.O_RDWR
-            # Of a block device this means: nobody has it mounted.
-            flags |= os.O_EXCL if stat.S_ISBLK(status.st_mode) else 0
-        file = ImageFile(os.open(name, flags), name)
-    except OSError as error:
-        raise ImageError(f"{name} cannot be opened: {error.strerror}") from error
-    try:
-        mode = os.fstat(file.fd).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-            raise ImageError(f"{name} is neither a file nor a block device")
-        lock.acquire(file, access)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def _format(name: str) -> Format:

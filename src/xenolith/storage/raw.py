@@ -1,4 +1,4 @@
-"""Raw images: a file or a block device whose bytes are those of the disk.
+"""Raw images: a file or a block device whose bytes are those of the disk. So are a fixed VHD's.
 
 The last sector of a file that does not end with one is padded with zeroes.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from xenolith.storage import fallocate
 from xenolith.storage.file import ImageFile
+from xenolith.storage.holes import data_and_holes
 from xenolith.storage.image import SECTOR_SIZE, Extent
 from xenolith.storage.vector import Cutter, fill_zeroes, total
 
@@ -18,9 +19,16 @@ from xenolith.storage.vector import Cutter, fill_zeroes, total
 class RawImage:
     """A raw image (:class:`xenolith.storage.image.Image`), which owns its descriptor."""
 
-    def __init__(self, file: ImageFile, *, read_only: bool) -> None:
+    def __init__(self, file: ImageFile, *, read_only: bool, size: int | None = None) -> None:
+        """``size`` is the disk's length in bytes where the file goes on after it."""
         self._file: ImageFile | None = file
         self._read_only = read_only
+        self._size = size
+
+    @property
+    def files(self) -> list[ImageFile]:
+        """The one file."""
+        return [self._open_file]
 
     @property
     def _open_file(self) -> ImageFile:
@@ -31,6 +39,8 @@ class RawImage:
     @property
     def size(self) -> int:
         """Length in bytes, as it is now: others may extend the file."""
+        if self._size is not None:
+            return self._size
         return -(-self._open_file.size // SECTOR_SIZE) * SECTOR_SIZE
 
     @property
@@ -66,15 +76,8 @@ class RawImage:
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Data and holes, as far as the file system tells them apart (lseek(2))."""
-        end = offset + length
-        while offset < end:
-            data = self._seek(offset, os.SEEK_DATA, end)
-            if offset < data:
-                yield Extent(data - offset, allocated=False, zero=True)
-            # From the end of its first sector on, so that there is progress in any case.
-            offset = self._seek(data + SECTOR_SIZE - 1, os.SEEK_HOLE, end) if data < end else end
-            if data < offset:
-                yield Extent(offset - data, allocated=True, zero=False)
+        for start, end, data in data_and_holes(self._open_file, offset, offset + length):
+            yield Extent(end - start, allocated=data, zero=not data)
 
     def flush(self) -> None:
         """fdatasync(2)."""
@@ -85,22 +88,6 @@ class RawImage:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def _seek(self, offset: int, whence: int, end: int) -> int:
-        """Where data or a hole begins at or after ``offset``, in whole sectors up to ``end``."""
-        try:
-            found = os.lseek(self._open_file.fd, offset, whence)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                # No data follows; and there is no hole in what was cut off meanwhile.
-                return end
-            if error.errno == errno.EINVAL:
-                # A device that knows no holes.
-                return offset if whence == os.SEEK_DATA else end
-            raise
-        if whence == os.SEEK_HOLE:
-            return min(-(-found // SECTOR_SIZE) * SECTOR_SIZE, end)
-        return min(max(found // SECTOR_SIZE * SECTOR_SIZE, offset), end)
 
     def _writable_file(self) -> ImageFile:
         if self._read_only:
