@@ -126,6 +126,16 @@ def test_it_ends_with_the_guest_after_the_last_byte(user: User, console: Pair) -
     assert shown == output
 
 
+def test_a_connection_that_breaks_is_the_end(user: User, console: Pair) -> None:
+    """A process that is killed over unread typing has its console reset."""
+    ours, guest = console
+    guest.sendall(b"last words")
+    ours.sendall(b"typed in vain")
+    guest.close()
+    attach(ours, stdin=user.terminal, stdout=user.terminal)
+    assert os.read(user.keyboard, 100) == b"last words"
+
+
 def test_a_bare_newline_is_passed_on_as_it_is(user: User, console: Pair) -> None:
     ours, guest = console
     guest.sendall(b"one\ntwo")

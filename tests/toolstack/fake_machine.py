@@ -11,6 +11,7 @@ import functools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from xenolith.abi.sched import ShutdownReason
@@ -203,4 +204,6 @@ class FakeMachine:
 def build(assignment: Assignment, events: MachineEvents) -> FakeMachine:
     if assignment.config.cmdline == "unbuildable":
         raise BuildError("the kernel is not a kernel")
+    if assignment.config.cmdline == "slow":
+        time.sleep(60)
     return FakeMachine(assignment, events)

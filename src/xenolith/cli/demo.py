@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _show_until(console: int, marker: bytes | None) -> bool:
     """Copy the console to standard output up to the line with the marker; False if it ends first."""
     seen = b""
-    while data := os.read(console, _CHUNK):
+    while data := _read(console):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         if marker is not None:
@@ -62,6 +62,14 @@ def _show_until(console: int, marker: bytes | None) -> bool:
             if at >= 0 and b"\n" in seen[at:]:
                 return True
     return False
+
+
+def _read(console: int) -> bytes:
+    try:
+        return os.read(console, _CHUNK)
+    except ConnectionError:
+        # The domain's process was killed: what it had sent has been shown.
+        return b""
 
 
 if __name__ == "__main__":

@@ -44,12 +44,6 @@ def attach(
         _Session(console, escape, stdin if interactive else None, stdout).run()
 
 
-def show(stream: socket.socket) -> None:
-    """Write all that comes from ``stream`` to standard output until it ends."""
-    while data := stream.recv(_CHUNK):
-        write_all(1, data)
-
-
 @contextmanager
 def _raw(terminal: int, interactive: bool) -> Iterator[None]:
     """Have a terminal pass on every byte as it is, both ways, as cfmakeraw(3) does."""

@@ -40,6 +40,10 @@ class Request:
         """Whether the peer has gone and no answer will reach it."""
         return self._connection.closed
 
+    def when_abandoned(self, call: Callable[[], None]) -> None:
+        """Call back when the peer has gone, whether or not it has its answer by then."""
+        self._connection.when_closed(call)
+
     def reply(self, result: Any = None, fds: Sequence[int] = ()) -> None:
         """Answer with a result; ``fds`` are closed once they are sent."""
         if isinstance(self._number, int):
@@ -66,7 +70,7 @@ class LoopConnection:
         self._loop = loop
         self._socket = sock
         self._on_request = on_request
-        self._on_close = on_close
+        self._on_close = [on_close]
         self._decoder = rpc.Decoder()
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self._unsent_bytes = 0
@@ -98,6 +102,10 @@ class LoopConnection:
         self._unsent_bytes += len(data)
         self._flush()
 
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Call back once the connection is closed, by either side."""
+        self._on_close.append(call)
+
     def close(self) -> None:
         """Close the connection; calls without an answer fail. Harmless when already closed."""
         if self.closed:
@@ -121,7 +129,8 @@ class LoopConnection:
         calls, self._calls = self._calls, {}
         for answer in calls.values():
             answer(rpc.ProtocolError("the connection was closed"), [])
-        self._on_close()
+        for call in self._on_close:
+            call()
 
     def _ready(self, events: int) -> None:
         if events & WRITE:

@@ -49,6 +49,15 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     return domain.domid
 
 
+def abandon(daemon: Daemon, domain: Domain) -> None:
+    """End a domain that nobody waits for any more, if it is still in the making."""
+    if domain.building and not domain.released:
+        domain.log(f"Whoever created domain {domain.domid} has gone")
+        ending.destroy(daemon, domain)
+        # It has nothing to lose, and would be deaf until its kernel is unpacked.
+        domain.kill()
+
+
 class _Creation:
     """One domain in the making, step by step as its process answers."""
 

@@ -97,9 +97,13 @@ def _create(daemon: Daemon, request: Request) -> None:
             request.fail(str(result))
         else:
             request.reply({"domid": result})
+            if request.abandoned:
+                ending.destroy(daemon, domain)
 
     config = DomainConfig.from_dict(request.params["config"])
-    creation.create(daemon, config, created, paused=request.params["paused"] is True)
+    domid = creation.create(daemon, config, created, paused=request.params["paused"] is True)
+    domain = daemon.table.by_domid(domid)
+    request.when_abandoned(lambda: creation.abandon(daemon, domain))
 
 
 def _list(daemon: Daemon, request: Request) -> None:
