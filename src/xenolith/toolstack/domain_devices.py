@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from xenolith.backends.io_thread import IoThread
 from xenolith.backends.xenbus import StoreClient, Xenbus
 from xenolith.machine.event_loop import EventLoop
 from xenolith.storage.errors import ImageError
@@ -27,6 +28,7 @@ class DomainDevices:
     def __init__(self, loop: EventLoop, machine: Machine) -> None:
         self._loop = loop
         self._machine = machine
+        self._io = IoThread(loop, machine.post)
         self._store = StoreClient(loop, machine.post)
         self._bus: Xenbus | None = None
 
@@ -39,7 +41,7 @@ class DomainDevices:
         kind, devid = request.params["kind"], request.params["devid"]
         guest = self._machine.guest()
         try:
-            backend = BACKENDS[kind](guest, request.params["settings"], request.fds)
+            backend = BACKENDS[kind](guest, self._io, request.params["settings"], request.fds)
         except (ImageError, OSError, ValueError) as error:
             rpc.close_all(request.fds)
             request.fail(str(error))
