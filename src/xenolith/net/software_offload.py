@@ -15,7 +15,7 @@ _FIN_PSH = 0x09
 _CWR = 0x80
 _FLAGS = 13
 """Of the TCP header."""
-_VERSIONS = {GsoType.TCPV4: 4, GsoType.TCPV6: 6}
+_VERSIONS: dict[int, int] = {GsoType.TCPV4: 4, GsoType.TCPV6: 6}
 
 
 class Ability(IntFlag):
@@ -68,7 +68,7 @@ def _check(size: int, offload: Offload, headers: Headers | None) -> None:
         return
     if headers is None or headers.protocol != TCP:
         raise FrameError("only TCP is cut into segments")
-    if _VERSIONS.get(GsoType(offload.gso_type)) != headers.version:
+    if _VERSIONS.get(offload.gso_type) != headers.version:
         raise FrameError(f"segments of type {offload.gso_type} are not those of this packet")
     if not offload.gso_size:
         raise FrameError("segments of no size")

@@ -36,7 +36,10 @@ class Wire(Protocol):
         """The descriptor, readable when there may be a frame, writable when there may be room."""
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Send frames; how many there was room for. WireClosedError."""
+        """Send frames; how many there was room for. WireClosedError.
+
+        The others are to be given again, before any more: part of the first may be under way.
+        """
 
     def receive(self) -> Frame | None:
         """The next frame, whose data is good until the next call; None if there is none now.
@@ -104,7 +107,8 @@ class StreamWire:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         sock.setblocking(False)
-        self._unsent = b""
+        self._under_way = 0
+        """Bytes that are sent of the first frame that is not sent whole."""
         self._buffer = memoryview(bytearray(_STREAM_BUFFER))
         self._start = 0
         self._end = 0
@@ -116,21 +120,16 @@ class StreamWire:
     def send(self, frames: Sequence[Frame]) -> int:
         """See Wire."""
         done = 0
-        while done < len(frames) and self._flush():
-            parts: list[bytes | memoryview] = []
-            for data, _ in frames[done : done + _MAX_BATCH]:
-                parts += (len(data).to_bytes(_LENGTH_BYTES, "big"), data)
-            sent = self._send(parts)
-            if not sent:
-                break
-            while sent > 0:
-                sent -= _LENGTH_BYTES + len(frames[done].data)
+        while done < len(frames):
+            batch = frames[done : done + _MAX_BATCH]
+            sent = self._send(batch)
+            for data, _ in batch:
+                if sent < _LENGTH_BYTES + len(data):
+                    self._under_way = sent
+                    return done
+                sent -= _LENGTH_BYTES + len(data)
                 done += 1
-            if sent < 0:
-                # The last one is under way: the stream must have its rest before anything else.
-                data = frames[done - 1].data
-                whole = len(data).to_bytes(_LENGTH_BYTES, "big") + data
-                self._unsent = whole[sent:]
+            self._under_way = 0
         return done
 
     def receive(self) -> Frame | None:
@@ -174,16 +173,16 @@ class StreamWire:
         self._end += size
         return True
 
-    def _flush(self) -> bool:
-        """Send what is left of a frame; whether nothing is left."""
-        if self._unsent:
-            self._unsent = self._unsent[self._send([self._unsent]) :]
-        return not self._unsent
-
-    def _send(self, parts: Sequence[bytes | memoryview]) -> int:
+    def _send(self, batch: Sequence[Frame]) -> int:
+        """Send on; how many bytes of these frames have now been sent."""
+        parts: list[bytes | memoryview] = []
+        for data, _ in batch:
+            parts += (len(data).to_bytes(_LENGTH_BYTES, "big"), data)
+        if self._under_way:
+            parts[:2] = [b"".join(parts[:2])[self._under_way :]]
         try:
-            return self._socket.sendmsg(parts)
+            return self._under_way + self._socket.sendmsg(parts)
         except BlockingIOError:
-            return 0
+            return self._under_way
         except OSError as error:
             raise WireClosedError(error.strerror) from None

@@ -5,7 +5,7 @@
 a wire of xenolith.net, and counts, limits and captures them. All of it runs in the hypervisor thread.
 """
 
-from xenolith.backends.net.attachment import Attachment, Readiness
+from xenolith.backends.net.attachment import Attachment, token_bucket
 from xenolith.backends.net.vif import VifBackend
 
-__all__ = ["Attachment", "Readiness", "VifBackend"]
+__all__ = ["Attachment", "VifBackend", "token_bucket"]

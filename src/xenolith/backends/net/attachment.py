@@ -16,23 +16,19 @@ from xenolith.net.wire import Wire
 
 
 class Watch(Protocol):
-    """A descriptor that somebody watches for the hypervisor thread."""
+    """What watches the wire's descriptor for the hypervisor thread: backends.io_thread.Watch."""
+
+    ready: Callable[[], None]
 
     def arm(self, events: int) -> None:
-        """Call back once, when the descriptor is ready for one of these events."""
+        """Call ``ready`` once, when the descriptor is ready for one of these events."""
 
-    def close(self) -> None:
-        """Watch it no more, then close the wire that it was."""
+    def close(self, release: Callable[[], None]) -> None:
+        """Watch no more, then have the descriptor closed."""
 
 
-class Readiness(Protocol):
-    """The I/O thread's services to the hypervisor thread, which is where it calls back."""
-
-    def watch(self, wire: Wire, ready: Callable[[], None]) -> Watch:
-        """Watch a wire from its first :meth:`Watch.arm` on."""
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> None:
-        """Call back once time.monotonic() has reached ``when`` (seconds)."""
+CallAt = Callable[[float, Callable[[], None]], None]
+"""Makes a call once time.monotonic() has reached so many seconds."""
 
 
 @dataclass(slots=True)
@@ -54,14 +50,14 @@ class Attachment:
     """
 
     def __init__(
-        self, readiness: Readiness, rate: TokenBucket | None, log: Callable[[str], None]
+        self, call_at: CallAt, rate: TokenBucket | None, log: Callable[[str], None]
     ) -> None:
         self.statistics = Statistics()
         self.on_frames: Callable[[], None] = lambda: None
         """Called when there may be frames to receive."""
         self.on_room: Callable[[], None] = lambda: None
         """Called when there is room to send again, after :attr:`may_send` was False."""
-        self._readiness = readiness
+        self._call_at = call_at
         self._rate = rate
         self._log = log
         self._wire: Wire | None = None
@@ -75,17 +71,17 @@ class Attachment:
         """Whether frames may be taken from the guest now."""
         return not self._unsent and not self._waits_for_credit
 
-    def plug(self, wire: Wire) -> None:
-        """Connect to a network, in place of any other; owns the wire."""
+    def plug(self, wire: Wire, watch: Watch) -> None:
+        """Connect to a network, in place of any other; owns the wire and who watches it."""
         self.unplug()
-        self._wire = wire
-        self._watch = self._readiness.watch(wire, self._ready)
-        self._watch.arm(READ)
+        self._wire, self._watch = wire, watch
+        watch.ready = self._ready
+        watch.arm(READ)
 
     def unplug(self) -> None:
         """Leave the network; what is sent from now on is dropped."""
-        if self._watch is not None:
-            self._watch.close()
+        if self._wire is not None and self._watch is not None:
+            self._watch.close(self._wire.close)
         self._wire = self._watch = None
         self._unsent = []
 
@@ -110,7 +106,7 @@ class Attachment:
         if when is None:
             return True
         self._waits_for_credit = True
-        self._readiness.call_at(when, self._credit_came)
+        self._call_at(when, self._credit_came)
         return False
 
     def send(self, frames: Sequence[Frame]) -> None:
@@ -132,7 +128,7 @@ class Attachment:
             self._lost(error)
             return None
         if frame is None:
-            self._watch.arm(self._events())
+            self._watch.arm(READ | WRITE if self._unsent else READ)
             return None
         self.statistics.rx_packets += 1
         self.statistics.rx_bytes += len(frame.data)
@@ -169,9 +165,6 @@ class Attachment:
         if self._capture is not None and not self._capture.add(frame):
             self._capture.close()
             self._capture = None
-
-    def _events(self) -> int:
-        return READ | WRITE if self._unsent else READ
 
     def _lost(self, error: WireClosedError) -> None:
         self.unplug()
