@@ -54,15 +54,19 @@ class Guest:
     def frame(self, mfn: Mfn) -> memoryview:
         return self.machine.frame(mfn)
 
+    def frames(self, mfn: Mfn, count: int) -> memoryview:
+        return self.machine.view[mfn * PAGE_SIZE : (mfn + count) * PAGE_SIZE]
+
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         return self.physmap.get(gfn)
 
     def gfn_of(self, mfn: Mfn) -> Gfn | None:
         return next((gfn for gfn, other in self.physmap.items() if other == mfn), None)
 
-    def written(self, gfn: Gfn) -> None:
-        assert gfn in self.physmap
-        self.invalidated.add(gfn)
+    def written(self, gfn: Gfn, count: int = 1) -> None:
+        for each in range(gfn, gfn + count):
+            assert each in self.physmap
+            self.invalidated.add(Gfn(each))
 
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         if gfn >= 1 << 28 or gfn in self.physmap or gfn in self.granted:

@@ -49,6 +49,10 @@ class DomainMemory:
         """A writable view of a machine frame."""
         return self.machine.frame(mfn)
 
+    def frames(self, mfn: Mfn, count: int) -> memoryview:
+        """A writable view of machine frames that follow one another."""
+        return self.machine.view[mfn << PAGE_SHIFT : mfn + count << PAGE_SHIFT]
+
     def guest_frame(self, gfn: Gfn) -> memoryview:
         """A writable view of the frame behind a guest frame number; XenError(EINVAL) if none."""
         mfn = self.p2m.lookup(gfn)
@@ -64,9 +68,9 @@ class DomainMemory:
         """Where the guest has put a frame that is not RAM, or None."""
         return self.p2m.gfn_of_placed(mfn)
 
-    def written(self, gfn: Gfn) -> None:
-        """Backends and grant copies have written a guest frame: code may have changed."""
-        self._engine.invalidate_code(gfn, 1)
+    def written(self, gfn: Gfn, count: int = 1) -> None:
+        """Backends and grant copies have written guest frames: code may have changed."""
+        self._engine.invalidate_code(gfn, count)
 
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         """Show a granted frame at ``gfn``; XenError as P2m.map_grant()."""

@@ -28,6 +28,9 @@ ACCESS = GTF_reading | GTF_writing
 """The bits by which we tell the guest that a grant is in use."""
 
 
+_PLAIN = GTF_permit_access
+
+
 class Entry(NamedTuple):
     """A copy of what the guest wrote into an entry: domain ``domid`` may access a guest frame.
 
@@ -48,6 +51,13 @@ class Entries(Protocol):
 
     def read(self, ref: int) -> Entry:
         """Copy an entry."""
+        ...
+
+    def plain_frames(self, refs: Sequence[int], domid: int, checked_flags: int) -> list[int | None]:
+        """The guest frame of each entry that simply grants one to ``domid``; None: look closer.
+
+        An entry is simple if of ``checked_flags`` it has GTF_permit_access alone.
+        """
         ...
 
     def set_access(self, ref: int, bits: int) -> None:
@@ -77,12 +87,22 @@ class EntriesV1:
     def __init__(self, frames: Sequence[memoryview]) -> None:
         self._frames = frames
         self._flags = [frame.cast("H") for frame in frames]
+        self._words = [frame.cast("Q") for frame in frames]
         self.count = len(frames) * PAGE_SIZE // GRANT_ENTRY_V1.size
 
     def read(self, ref: int) -> Entry:
         """See :class:`Entries`."""
         flags, domid, frame = GRANT_ENTRY_V1.unpack(self._frames[ref >> 9], (ref & 511) * 8)
         return Entry(flags, domid, frame, 0, PAGE_SIZE)
+
+    def plain_frames(self, refs: Sequence[int], domid: int, checked_flags: int) -> list[int | None]:
+        """See :class:`Entries`."""
+        # An entry is one word here: flags, domid, and the frame in its upper half.
+        words, mask, wanted = self._words, 0xFFFF0000 | checked_flags, domid << 16 | _PLAIN
+        return [
+            word >> 32 if (word := words[ref >> 9][ref & 511]) & mask == wanted else None
+            for ref in refs
+        ]
 
     def set_access(self, ref: int, bits: int) -> None:
         """See :class:`Entries`."""
@@ -127,6 +147,14 @@ class EntriesV2:
         if flags & GTF_sub_page:
             return Entry(flags, domid, frame, start, length)
         return Entry(flags, domid, frame, 0, PAGE_SIZE)
+
+    def plain_frames(self, refs: Sequence[int], domid: int, checked_flags: int) -> list[int | None]:
+        """See :class:`Entries`."""
+        entries = map(self.read, refs)
+        return [
+            entry.frame if entry.domid == domid and entry.flags & checked_flags == _PLAIN else None
+            for entry in entries
+        ]
 
     def set_access(self, ref: int, bits: int) -> None:
         """See :class:`Entries`."""

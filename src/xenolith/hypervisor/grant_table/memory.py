@@ -26,6 +26,10 @@ class GrantMemory(Protocol):
         """A new writable view (format ``B``) of one frame."""
         ...
 
+    def frames(self, mfn: Mfn, count: int) -> memoryview:
+        """A new writable view of frames that follow one another."""
+        ...
+
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         """The frame behind any guest frame number; None where there is none."""
         ...
@@ -34,8 +38,8 @@ class GrantMemory(Protocol):
         """Where the guest has put a frame from :meth:`allocate_frame`; None if nowhere."""
         ...
 
-    def written(self, gfn: Gfn) -> None:
-        """A frame of the guest's was written by someone else, who may have changed its code."""
+    def written(self, gfn: Gfn, count: int = 1) -> None:
+        """Frames of the guest's were written by someone else, who may have changed its code."""
         ...
 
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:

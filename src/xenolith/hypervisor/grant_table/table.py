@@ -7,6 +7,7 @@ itself or domain 0, whose backends live in this process.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.grant_table import (
@@ -121,6 +122,27 @@ class GrantTable:
         if not readonly:
             self.memory.written(active.gfn)
         return self.memory.frame(active.mfn)[offset : offset + size]
+
+    def borrow(self, refs: Sequence[int], domid: int, readonly: bool) -> list[tuple[Gfn, Mfn]]:
+        """The frames of many grants for a backend to use now, as :meth:`copy_window`; GrantError.
+
+        Whoever writes them tells ``memory.written``.
+        """
+        entries, active, mfn_of = self._entries, self._active, self.memory.mfn_of
+        if refs and max(refs) >= entries.count:
+            raise GrantError(GrantStatus.bad_gntref, f"there is no reference {max(refs)}")
+        checked = MAPPING_FLAGS if readonly else MAPPING_FLAGS | GTF_readonly
+        frames: list[tuple[Gfn, Mfn]] = []
+        for ref, gfn in zip(refs, entries.plain_frames(refs, domid, checked), strict=True):
+            mfn = None if gfn is None or ref in active else mfn_of(Gfn(gfn))
+            if gfn is None or mfn is None:
+                # It is pinned, or the right error is to be found.
+                entry = self.pin(ref, domid, readonly, MAPPING_FLAGS)
+                self.unpin(entry, readonly)
+                frames.append((entry.gfn, entry.mfn))
+            else:
+                frames.append((Gfn(gfn), mfn))
+        return frames
 
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
         """Validate a grant's entry and count a user of it, to be undone by :meth:`unpin`.
