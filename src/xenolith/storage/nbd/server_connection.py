@@ -12,14 +12,28 @@ import socket
 import threading
 
 from xenolith.storage.nbd import stream
-from xenolith.storage.nbd.commands import Commands, Exchange
+from xenolith.storage.nbd.commands import Commands, Exchange, Reply
 from xenolith.storage.nbd.constants import MAX_PAYLOAD, Command, CommandFlag
 from xenolith.storage.nbd.protocol import REQUEST_SIZE, ProtocolError, Request, decode_request
 
 WORKERS = 8
 """Requests of a connection that are executed at once."""
-_KEPT_BUFFER = 4 << 20
-"""Bytes that a worker keeps for its next request."""
+_KEPT = 4 << 20
+"""Bytes that a worker keeps for its next request, however much the last one needed."""
+
+
+class _Memory:
+    """What one worker receives into; it is used again for each request."""
+
+    def __init__(self) -> None:
+        self.head = memoryview(bytearray(REQUEST_SIZE))
+        self._data = memoryview(b"")
+
+    def data(self, length: int) -> memoryview:
+        """Memory for the data of a request."""
+        if len(self._data) < length or len(self._data) > _KEPT:
+            self._data = memoryview(bytearray(length))
+        return self._data[:length]
 
 
 class ServerConnection:
@@ -50,39 +64,49 @@ class ServerConnection:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _work(self) -> None:
-        head = memoryview(bytearray(REQUEST_SIZE))
-        buffer = bytearray()
+        memory = _Memory()
         try:
-            while True:
-                with self._receiving:
-                    if self._ended:
-                        return
-                    stream.receive_into(self._socket, [head])
-                    request = decode_request(head)
-                    if request.type == Command.DISC:
-                        # Not shut down: the replies to what is under way are still to be sent.
-                        self._ended = True
-                        return
-                    if len(buffer) < _buffer_size(request):
-                        buffer = bytearray(_buffer_size(request))
-                    data = memoryview(buffer)[: _buffer_size(request)]
-                    if request.type == Command.WRITE:
-                        stream.receive_into(self._socket, [data])
-                    self._received += 1
-                    self._have_a_receiver()
-                reply = self._commands.execute(Exchange(request, data))
-                with self._sending:
-                    stream.send(self._socket, reply)
-                    self._replied += 1
-                del data, reply
-                if len(buffer) > _KEPT_BUFFER:
-                    buffer = bytearray()
+            while (exchange := self._next(memory)) is not None:
+                self._send(self._commands.execute(exchange))
         except (OSError, ProtocolError):
             # The client is gone, or nobody knows what its next byte means.
             self.end()
         except BaseException:
             self.end()
             raise
+
+    def _next(self, memory: _Memory) -> Exchange | None:
+        """Receive until a request takes a while; those that do not are replied to at once."""
+        with self._receiving:
+            while not self._ended:
+                exchange = self._receive(memory)
+                if exchange is None:
+                    # Not shut down: the replies to what is under way are still to be sent.
+                    self._ended = True
+                    break
+                self._received += 1
+                reply = self._commands.execute_at_once(exchange)
+                if reply is None:
+                    self._have_a_receiver()
+                    return exchange
+                self._send(reply)
+        return None
+
+    def _receive(self, memory: _Memory) -> Exchange | None:
+        """The next request, None where the client takes its leave."""
+        stream.receive_into(self._socket, [memory.head])
+        request = decode_request(memory.head)
+        if request.type == Command.DISC:
+            return None
+        data = memory.data(_data_size(request))
+        if request.type == Command.WRITE:
+            stream.receive_into(self._socket, [data])
+        return Exchange(request, data)
+
+    def _send(self, reply: Reply) -> None:
+        with self._sending:
+            stream.send(self._socket, reply)
+            self._replied += 1
 
     def _have_a_receiver(self) -> None:
         """Start one more worker when all are busy; called by the one that receives."""
@@ -93,7 +117,7 @@ class ServerConnection:
             worker.start()
 
 
-def _buffer_size(request: Request) -> int:
+def _data_size(request: Request) -> int:
     """Bytes that a request needs for its data; ProtocolError where nobody may ask for as many."""
     if request.type == Command.WRITE and request.length > MAX_PAYLOAD:
         raise ProtocolError(f"a write of {request.length} bytes, {MAX_PAYLOAD} at most")
@@ -101,5 +125,5 @@ def _buffer_size(request: Request) -> int:
         return min(request.length, MAX_PAYLOAD)
     allocating = request.type == Command.WRITE_ZEROES and request.flags & CommandFlag.NO_HOLE
     if allocating or request.type == Command.CACHE:
-        return min(request.length, _KEPT_BUFFER)
+        return min(request.length, _KEPT)
     return 0
