@@ -17,11 +17,12 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.xen import Hypercall
 from xenolith.engine.choice import new_hvm_engine
 from xenolith.engine.hvm import CpuState, Segment
-from xenolith.hypervisor.domain import Domain, DomainParameters
+from xenolith.hypervisor.domain import DomainParameters
 from xenolith.hypervisor.guest_access import Continuation
 from xenolith.hypervisor.guest_paging import GuestPaging
+from xenolith.hypervisor.hvm.domain import HvmDomain
+from xenolith.hypervisor.hvm.vcpu import HvmVcpu
 from xenolith.hypervisor.hypercalls.dispatch import call
-from xenolith.hypervisor.vcpu import Vcpu
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestPhys, GuestVirt
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -81,7 +82,7 @@ class SmallDomain:
     def __init__(self, vcpus: int = 1, ram: tuple[tuple[Gfn, int], ...] | None = None) -> None:
         self.events = Events()
         ram = ram or ((Gfn(0), RAM_FRAMES),)
-        self.domain = Domain(DomainParameters(DOMID, ram, vcpus), new_hvm_engine, self.events)
+        self.domain = HvmDomain(DomainParameters(DOMID, ram, vcpus), new_hvm_engine, self.events)
         self.flat = GuestPaging(self.domain.memory.machine, self.domain.p2m, FlatRegisters())
         self._write_page_tables()
 
@@ -111,7 +112,7 @@ class SmallDomain:
     def read_struct(self, layout: Layout[T], address: int = ARGUMENT) -> T:
         return layout.unpack(self.read(address, layout.size))
 
-    def start(self, vcpu_id: int, code: bytes, **general: int) -> Vcpu:
+    def start(self, vcpu_id: int, code: bytes, **general: int) -> HvmVcpu:
         """Bring a vCPU up in 64-bit mode, with the code given."""
         address = CODE + vcpu_id * PAGE_SIZE
         self.write(address, code)

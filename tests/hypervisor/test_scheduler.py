@@ -21,7 +21,7 @@ from small_domain import (
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.engine.hvm import EngineError
-from xenolith.hypervisor.vcpu import Vcpu
+from xenolith.hypervisor.hvm.vcpu import HvmVcpu
 from xenolith.machine.address import PAGE_SIZE
 
 MILLISECOND = 1_000_000
@@ -294,7 +294,7 @@ def test_vcpus_that_wake_each_other_for_ever_leave_time_for_a_third(trio: SmallD
     vcpus = [trio.start(number, b"\xf4\xeb\xfd") for number in (1, 2)]
     scheduler = trio.domain.scheduler
 
-    def wake_other_and_block(vcpu: Vcpu, other: Vcpu) -> None:
+    def wake_other_and_block(vcpu: HvmVcpu, other: HvmVcpu) -> None:
         scheduler.wake(other)
         scheduler.block(vcpu)
 

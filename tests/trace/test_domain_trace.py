@@ -15,7 +15,7 @@ from xenolith.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReser
 from xenolith.abi.xen import MULTICALL_ENTRY, Hypercall, Virq
 from xenolith.engine.hvm import EngineError
 from xenolith.hypervisor.guest_access import Continuation
-from xenolith.hypervisor.hypercalls.table import HANDLERS
+from xenolith.hypervisor.hypercalls.table import HVM_HANDLERS
 from xenolith.hypervisor.trace import line
 from xenolith.hypervisor.trace.decoding import Call, Finish, Look
 from xenolith.hypervisor.trace.domain_trace import attach
@@ -166,10 +166,10 @@ def test_a_continuation_within_a_multicall(guest: TracedDomain) -> None:
 
 @pytest.fixture
 def replaced_handlers() -> Iterator[dict[int, Any]]:
-    before = dict(HANDLERS)
-    yield HANDLERS
-    HANDLERS.clear()
-    HANDLERS.update(before)
+    before = dict(HVM_HANDLERS)
+    yield HVM_HANDLERS
+    HVM_HANDLERS.clear()
+    HVM_HANDLERS.update(before)
 
 
 def test_a_call_that_does_not_return_is_shown(

@@ -9,9 +9,10 @@ from typing import Any
 from xenolith.abi.layout import Layout
 from xenolith.abi.xen import MULTICALL_ENTRY, Hypercall, MulticallEntry
 from xenolith.engine.choice import new_hvm_engine
-from xenolith.hypervisor.domain import Domain, DomainParameters
+from xenolith.hypervisor.domain import DomainParameters
 from xenolith.hypervisor.guest_access import Continuation
 from xenolith.hypervisor.guest_paging import GuestPaging
+from xenolith.hypervisor.hvm.domain import HvmDomain
 from xenolith.hypervisor.hypercalls.dispatch import call
 from xenolith.hypervisor.trace.domain_trace import attach
 from xenolith.machine.address import Gfn, GuestVirt
@@ -51,7 +52,7 @@ class TracedDomain:
     def __init__(self) -> None:
         self.events = Events()
         parameters = DomainParameters(DOMID, ((Gfn(0), FRAMES),), 2)
-        self.domain = Domain(parameters, new_hvm_engine, self.events)
+        self.domain = HvmDomain(parameters, new_hvm_engine, self.events)
         for vcpu in self.domain.vcpus:
             vcpu.paging = GuestPaging(self.domain.memory.machine, self.domain.p2m, Registers())  # type: ignore[arg-type]
         self.lines: list[str] = []

@@ -1,47 +1,34 @@
-"""A running HVM or PVH domain: its memory, vCPUs, event channels and grants, and how it ends."""
+"""A running domain: its memory, vCPUs, event channels and grants, and how it ends.
+
+What makes it an HVM or a PV one is in hypervisor/hvm/ and hypervisor/pv/.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from xenolith.abi.hvm_params import HvmParam
 from xenolith.abi.memory import E820Entry
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
-from xenolith.engine.hvm import (
-    CpuState,
-    GuestException,
-    HvmEngine,
-    Segment,
-    Vector,
-)
-from xenolith.hypervisor.domain_memory import XEN_FRAMES, DomainMemory
+from xenolith.engine.vcpu import Engine
 from xenolith.hypervisor.event_channel import EventChannelTable, EventObserver
 from xenolith.hypervisor.grant_table import GrantTable
-from xenolith.hypervisor.hvm.apic_base import APIC_BASE_ADDRESS
-from xenolith.hypervisor.hvm.hypercall_page import hypercall_page
-from xenolith.hypervisor.hvm.lapic import LocalApic
-from xenolith.hypervisor.hvm.params import HvmParams
-from xenolith.hypervisor.hvm.xapic_page import XapicPage
+from xenolith.hypervisor.grant_table.memory import GrantMemory
 from xenolith.hypervisor.scheduler import Scheduler
 from xenolith.hypervisor.system_time import SystemTime
-from xenolith.hypervisor.vcpu import Vcpu
 from xenolith.hypervisor.watchdog import Watchdogs
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
+from xenolith.machine.address import Gfn
 from xenolith.machine.memory import MachineMemory
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.hypercalls.table import Handler
+    from xenolith.hypervisor.vcpu import Vcpu
 
 _LEGACY_VCPUS = 32
 """XEN_LEGACY_MAX_VCPUS: how many vcpu_info the shared info page holds."""
-
-
-EngineFactory = Callable[[int], tuple[MachineMemory, HvmEngine]]
-"""Makes the memory of a domain, of so many frames, and the engine over it."""
 
 
 @dataclass(frozen=True)
@@ -80,31 +67,46 @@ class Tracer(EventObserver, Protocol):
         """Make a hypercall by its handler; returns or raises what that does."""
 
 
+class DomainMemory(GrantMemory, Protocol):
+    """A domain's memory. What a guest calls a gfn is an mfn where the guest is not translated."""
+
+    @property
+    def machine(self) -> MachineMemory:
+        """The memory file."""
+
+    def guest_frame(self, gfn: Gfn) -> memoryview:
+        """A writable view of the frame behind a guest frame number; XenError(EINVAL) if none."""
+
+
 class Domain:
     """The root object of a domain process; everything but :meth:`post` belongs to its hypervisor thread."""
+
+    memory: DomainMemory
+    engine: Engine
+    vcpus: Sequence[Vcpu]
+    """By vCPU id; complete once the domain is made."""
 
     def __init__(
         self,
         parameters: DomainParameters,
-        new_engine: EngineFactory,
+        engine: Engine,
+        memory: DomainMemory,
+        vcpus: Sequence[Vcpu],
         events: DomainEvents,
     ) -> None:
         self.domid = parameters.domid
         self.handle = parameters.handle
         self.max_vcpus = parameters.max_vcpus
         self._events = events
-        ram_frames = sum(count for _, count in parameters.ram)
-        machine, self.engine = new_engine(ram_frames + XEN_FRAMES)
-        self.memory = DomainMemory(machine, self.engine, parameters.ram)
-        self.p2m = self.memory.p2m
-        self.max_pages = ram_frames
-        self.clock = SystemTime(self.engine.tsc)
+        self.engine = engine
+        self.memory = memory
+        self.vcpus = vcpus
+        self.max_pages = sum(count for _, count in parameters.ram)
+        self.clock = SystemTime(engine.tsc)
         self.memory_map: tuple[E820Entry, ...] = ()
         self.tracer: Tracer | None = None
         self.unknown_hypercalls: Counter[int] = Counter()
-        self.callback_vector = 0
-        self.params = HvmParams(self._set_callback_vector)
-        self.scheduler = Scheduler(self.engine, self.clock, self.crash)
+        self.scheduler = Scheduler(engine, self.clock, self.crash)
         self.watchdogs = Watchdogs(
             self.scheduler.timers,
             self.clock.now,
@@ -113,41 +115,30 @@ class Domain:
         self.shutdown_code: ShutdownReason | None = None
         self.shutdown_reason: ShutdownReason | None = None
 
-        self.shared_info_mfn = self.memory.allocate_frame()
-        shared_info = self.memory.frame(self.shared_info_mfn)
-        self.vcpus: list[Vcpu] = []
-        self.lapics: list[LocalApic] = []
+        self.shared_info_mfn = memory.allocate_frame()
+        self._shared_info = memory.frame(self.shared_info_mfn)
         self.event_channels = EventChannelTable(
             self.domid,
-            self.vcpus,
-            shared_info,
-            self.memory.guest_frame,
+            vcpus,
+            self._shared_info,
+            memory.guest_frame,
             parameters.max_event_channels,
         )
-        self.grants = GrantTable(self.domid, self.memory, parameters.max_grant_frames)
-        self.p2m.is_pinned = self.grants.is_pinned
-        if parameters.max_vcpus > 1:
-            self.engine.intercept_pause()
-        for vcpu_id in range(parameters.max_vcpus):
-            self._add_vcpu(vcpu_id, shared_info)
-        self._write_wall_clock(shared_info)
-        self.engine.map_mmio(GuestPhys(APIC_BASE_ADDRESS), XapicPage(self._current_lapic))
+        self.grants = GrantTable(self.domid, memory, parameters.max_grant_frames)
+        self._write_wall_clock()
 
-    def _add_vcpu(self, vcpu_id: int, shared_info: memoryview) -> None:
-        info = None
-        if vcpu_id < _LEGACY_VCPUS:
-            offset = vcpu_id * VCPU_INFO.size
-            info = shared_info[offset : offset + VCPU_INFO.size]
-            self.clock.publish(info)
-        vcpu = Vcpu(self, vcpu_id, info)
-        self.vcpus.append(vcpu)
-        self.lapics.append(vcpu.lapic)
+    def legacy_vcpu_info(self, vcpu_id: int) -> memoryview | None:
+        """The vcpu_info of a vCPU in the shared info page, its clock running; None if it has none."""
+        if vcpu_id >= _LEGACY_VCPUS:
+            return None
+        offset = vcpu_id * VCPU_INFO.size
+        info = self._shared_info[offset : offset + VCPU_INFO.size]
+        self.clock.publish(info)
+        return info
 
-    def write_hypercall_page(self, value: int) -> None:
-        """Fill a page with hypercall stubs: a guest has written its address to the hypercall MSR."""
-        gfn = Gfn(value >> PAGE_SHIFT)
-        if value & PAGE_SIZE - 1 or not self.memory.fill_code_page(gfn, hypercall_page()):
-            raise GuestException(Vector.GP)
+    def ring_name(self, _port: int) -> str | None:
+        """Which ring of the domain's own a port belongs to: ``console`` or ``xenstore``."""
+        return None
 
     def run(self) -> None:
         """Run until :meth:`stop`: the body of the hypervisor thread. A failed guest is a crash."""
@@ -176,59 +167,19 @@ class Domain:
 
     def crash(self, why: str) -> None:
         """Shut down as crashed, with the reason in the log."""
-        self._events.log(f"d{self.domid}: {why}")
+        self.log(f"d{self.domid}: {why}")
         self.shutdown_code = None
         self.shut_down(ShutdownReason.crash)
 
-    def triple_fault(self, vcpu: Vcpu) -> None:
-        """Shut down for the reason that HVM_PARAM_TRIPLE_FAULT_REASON names."""
-        reason = ShutdownReason(self.params.get(HvmParam.TRIPLE_FAULT_REASON))
-        self._events.log(f"d{self.domid}v{vcpu.id}: triple fault, invoking {reason.name}")
-        self.shut_down(reason)
+    def log(self, message: str) -> None:
+        """Write a line to the hypervisor's log."""
+        self._events.log(message)
 
     def debug_output(self, data: bytes) -> None:
         """Text that the guest wrote to the hypervisor's console."""
         self._events.debug_output(data)
 
-    def interrupt(self, lapic: LocalApic) -> None:
-        """A vector became pending in a LAPIC."""
-        self.scheduler.wake(self._owner(lapic))
-
-    def nmi(self, lapic: LocalApic) -> None:
-        """Deliver an NMI."""
-        self._owner(lapic).nmi()
-
-    def init(self, lapic: LocalApic) -> None:
-        """INIT: the vCPU goes down until a start-up IPI; the last to go down powers the domain off."""
-        self._owner(lapic).reset()
-
-    def startup(self, lapic: LocalApic, page: int) -> None:
-        """Start-up: real mode at ``page`` << 12, if the vCPU waits for it."""
-        vcpu = self._owner(lapic)
-        if vcpu.initialised:
-            return
-        vcpu.start(
-            CpuState(
-                cr0=0x10,
-                cs=Segment(page << 8, _REAL_MODE_CODE, 0xFFFF, page << 12),
-                ds=_REAL_MODE_DATA,
-                es=_REAL_MODE_DATA,
-                ss=_REAL_MODE_DATA,
-            )
-        )
-
-    def _current_lapic(self) -> LocalApic:
-        vcpu = self.scheduler.current
-        assert isinstance(vcpu, Vcpu)
-        return vcpu.lapic
-
-    def _owner(self, lapic: LocalApic) -> Vcpu:
-        return self.vcpus[lapic.apic_id // 2]
-
-    def _set_callback_vector(self, vector: int) -> None:
-        self.callback_vector = vector
-
-    def _write_wall_clock(self, shared_info: memoryview) -> None:
+    def _write_wall_clock(self) -> None:
         """wc_*: the wall clock at system time 0; the version is even, as nothing is in progress."""
         seconds, nanoseconds = divmod(self.clock.wall_clock_origin_ns, 1_000_000_000)
         for name, value in (
@@ -238,8 +189,4 @@ class Domain:
             ("wc_sec_hi", seconds >> 32),
         ):
             offset = SHARED_INFO.offsets[name]
-            shared_info[offset : offset + 4] = value.to_bytes(4, "little")
-
-
-_REAL_MODE_CODE = 0x9B
-_REAL_MODE_DATA = Segment(0, 0x93, 0xFFFF, 0)
+            self._shared_info[offset : offset + 4] = value.to_bytes(4, "little")

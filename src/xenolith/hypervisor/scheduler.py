@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from xenolith.abi.vcpu import Runstate
-from xenolith.engine.hvm import EngineError, HvmEngine, HvmVcpu
+from xenolith.engine.hvm import EngineError
+from xenolith.engine.vcpu import Engine, EngineVcpu
 from xenolith.hypervisor.run_queue import RunQueue
 from xenolith.hypervisor.runstate import RunstateAccount
 from xenolith.hypervisor.system_time import SystemTime
@@ -31,7 +32,10 @@ class SchedulableVcpu(Protocol):
     """What the scheduler knows of a vCPU."""
 
     runstate: RunstateAccount
-    engine_vcpu: HvmVcpu
+
+    @property
+    def engine_vcpu(self) -> EngineVcpu:
+        """What runs it."""
 
 
 class Scheduler:
@@ -40,7 +44,7 @@ class Scheduler:
     ``failed`` hears why the engine cannot go on with a guest.
     """
 
-    def __init__(self, engine: HvmEngine, clock: SystemTime, failed: Callable[[str], None]) -> None:
+    def __init__(self, engine: Engine, clock: SystemTime, failed: Callable[[str], None]) -> None:
         self._engine = engine
         self._clock = clock
         self._failed = failed

@@ -1,20 +1,20 @@
-"""One HVM vCPU: what each of its exits does, its upcalls and its areas shared with the guest."""
+"""One vCPU: its events, timers and times, its areas shared with the guest, and how it comes up and goes down.
+
+What makes it an HVM or a PV one is in hypervisor/hvm/ and hypervisor/pv/.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from xenolith.abi.acpi_ports import RESET_PORT, SLEEP_CONTROL_PORT, SLEEP_ENABLE
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.abi.xen import VCPU_INFO, Virq
-from xenolith.engine.hvm import CpuState, HvmVcpu
-from xenolith.hypervisor.guest_paging import GuestPaging
-from xenolith.hypervisor.hvm.cpu_policy import CpuPolicy
-from xenolith.hypervisor.hvm.lapic import LocalApic
-from xenolith.hypervisor.hvm.msr_policy import MsrPolicy
-from xenolith.hypervisor.hypercalls.dispatch import dispatch
+from xenolith.engine.vcpu import EngineVcpu, HypercallRegisters
+from xenolith.hypervisor.guest_access import GuestAccess
 from xenolith.hypervisor.runstate import RunstateAccount
 from xenolith.hypervisor.vcpu_timers import VcpuTimers, tick_spacing
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestVirt
@@ -22,102 +22,66 @@ from xenolith.machine.address import PAGE_SIZE, Gfn, GuestVirt
 if TYPE_CHECKING:
     from xenolith.hypervisor.domain import Domain
 
-_UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
-DEBUG_PORT = 0xE9
+
+class GuestPaging(GuestAccess, Protocol):
+    """A vCPU's view of its memory, through its own page tables."""
+
+    def translate(self, address: GuestVirt, *, write: bool = False) -> int:
+        """The machine byte address behind a guest-virtual one; XenError(EFAULT) where there is none."""
 
 
-class Vcpu:
-    """A vCPU of a domain; implements the engine's ExitHandler and the event channels' UpcallTarget."""
+class Vcpu(ABC):
+    """A vCPU of a domain; implements the event channels' UpcallTarget."""
 
-    engine_vcpu: HvmVcpu
+    domain: Domain
+    engine_vcpu: EngineVcpu
+    registers: HypercallRegisters
+    paging: GuestPaging
+    handlers: Mapping[int, Any]
+    """Its hypercalls by number: functions of the vCPU and five arguments."""
+    features: int
+    """What XENVER_get_features tells it."""
+    assists: frozenset[int]
+    """What vm_assist it may ask for."""
 
     def __init__(self, domain: Domain, vcpu_id: int, info: memoryview | None) -> None:
-        self.domain = domain
         self.id = vcpu_id
         self.info = info
         """Its vcpu_info: in the shared info page until the guest registers another place."""
-        clock = domain.clock
+        clock, timers = domain.clock, domain.scheduler.timers
         self.runstate = RunstateAccount(clock.now())
-        self.engine_vcpu = domain.engine.new_vcpu(self)
-        self.registers = self.engine_vcpu.registers
-        self.paging = GuestPaging(domain.memory.machine, domain.p2m, self.registers)
-        self.lapic = LocalApic(2 * vcpu_id, domain, domain.scheduler.timers, clock.now)
-        policy = CpuPolicy(
-            domain.engine.base_cpuid,
-            domain.domid,
-            vcpu_id,
-            domain.max_vcpus,
-            clock.tsc_hz // 1000,
-        )
-        self.cpuid = policy.cpuid
-        msrs = MsrPolicy(self.lapic, domain.engine.tsc, domain.write_hypercall_page)
-        self.read_msr = msrs.read
-        self.write_msr = msrs.write
         self.info_registered = False
         self.initialised = False
-        """Whether it has registers to run with; if not it waits for a start-up IPI."""
-        self.upcall_vector = 0
-        """The LAPIC vector of its upcalls (HVMOP_set_evtchn_upcall_vector); 0 if none."""
-        self._offers_callback = False
-        timers = domain.scheduler.timers
+        """Whether it has registers to run with."""
         self.timers = VcpuTimers(timers, clock.now, self._tick, tick_spacing(domain.max_vcpus))
         self._poll_timer = timers.new(self.wake)
         self._polls = False
 
+    @abstractmethod
+    def has_event(self) -> bool:
+        """Whether it must not sleep: an event or interrupt is pending."""
+
+    @abstractmethod
+    def can_take_event(self) -> bool:
+        """Whether one is pending that the guest would take now."""
+
+    @abstractmethod
+    def initialise(self, caller: Vcpu, context: GuestVirt) -> None:
+        """VCPUOP_initialise, for a vCPU that has no registers yet; XenError."""
+
     def wake(self) -> None:
         """An event is pending, or one that it polls for."""
-        if self.upcall_vector and self.info is not None and self.info[_UPCALL_PENDING]:
-            self.lapic.raise_vector(self.upcall_vector)
         self.domain.scheduler.wake(self)
-
-    def hypercall(self) -> None:
-        """VMMCALL."""
-        dispatch(self)
-
-    def pending_vector(self) -> int:
-        """The upcall by callback vector comes before the LAPIC's, as in Xen."""
-        info = self.info
-        if info is not None and info[_UPCALL_PENDING] and self.domain.callback_vector:
-            self._offers_callback = True
-            return self.domain.callback_vector
-        self._offers_callback = False
-        return self.lapic.pending_vector()
-
-    def vector_delivered(self, vector: int) -> None:
-        """Only the LAPIC keeps vectors in service."""
-        if not self._offers_callback:
-            self.lapic.accept(vector)
-
-    def read_port(self, port: int, size: int) -> int:
-        """No ports exist; what a debug console answers is its own number."""
-        return DEBUG_PORT if port == DEBUG_PORT else (1 << 8 * size) - 1
-
-    def write_port(self, port: int, _size: int, value: int) -> None:
-        """The debug console takes bytes; the ACPI ports end the domain."""
-        if port == DEBUG_PORT:
-            self.domain.debug_output(bytes([value & 0xFF]))
-        elif port == SLEEP_CONTROL_PORT and value & SLEEP_ENABLE:
-            self.domain.shut_down(ShutdownReason.poweroff)
-        elif port == RESET_PORT:
-            self.domain.shut_down(ShutdownReason.reboot)
-
-    def halt(self) -> None:
-        """HLT: sleep unless an interrupt could be taken; with interrupts off, go down."""
-        if not self.registers.interrupts_enabled:
-            self.go_down()
-        elif self.pending_vector() < 0:
-            self._sleep()
 
     def block(self) -> None:
         """SCHEDOP_block: sleep unless something is pending."""
-        if self.pending_vector() < 0:
+        if not self.has_event():
             self._sleep()
 
     def poll(self, ports: list[int], deadline: int) -> None:
         """SCHEDOP_poll: sleep until a port is pending or a system time has come, 0 meaning none."""
         events = self.domain.event_channels
-        could_be_interrupted = self.registers.interrupts_enabled and self.pending_vector() >= 0
-        if could_be_interrupted or events.start_poll(self.id, ports):
+        if self.can_take_event() or events.start_poll(self.id, ports):
             return
         if deadline and deadline <= self.domain.clock.now():
             events.stop_poll(self.id)
@@ -142,34 +106,13 @@ class Vcpu:
         if not any(vcpu.is_up for vcpu in self.domain.vcpus):
             self.domain.shut_down(ShutdownReason.poweroff)
 
-    def pause(self) -> None:
-        """PAUSE: the vCPU spins for another one."""
-        self.domain.scheduler.yield_now()
-
-    def triple_fault(self) -> None:
-        """Three faults within each other: what HVM_PARAM_TRIPLE_FAULT_REASON says."""
-        self.domain.triple_fault(self)
-
     @property
     def is_up(self) -> bool:
         """Whether it is online."""
         return self.runstate.state != Runstate.offline
 
-    def start(self, state: CpuState) -> None:
-        """Come up with these registers."""
-        self.engine_vcpu.reset(state)
-        self.initialised = True
-        self.domain.scheduler.bring_up(self)
-
-    def reset(self) -> None:
-        """INIT: go down and wait for a start-up IPI, unless it waits already."""
-        if self.initialised:
-            self.initialised = False
-            self.go_down()
-            self.lapic.reset()
-
     def nmi(self) -> None:
-        """Take an NMI, which alone wakes a vCPU that has halted with interrupts off."""
+        """Take an NMI, which wakes a vCPU whatever it waits for."""
         self.engine_vcpu.inject_nmi()
         if self.is_up:
             self.domain.scheduler.wake(self)

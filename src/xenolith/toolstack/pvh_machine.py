@@ -19,7 +19,8 @@ from xenolith.builder.memory_map import ram_ranges
 from xenolith.builder.pvh import PvhPlatform, load_pvh, pvh_platform
 from xenolith.engine.choice import new_hvm_engine
 from xenolith.engine.hvm import CpuState
-from xenolith.hypervisor.domain import Domain, DomainParameters
+from xenolith.hypervisor.domain import DomainParameters
+from xenolith.hypervisor.hvm.domain import HvmDomain
 from xenolith.hypervisor.trace.domain_trace import attach
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
 from xenolith.toolstack.config import EngineChoice
@@ -55,7 +56,7 @@ class PvhMachine:
             max_event_channels=config.max_event_channels,
             max_grant_frames=config.max_grant_frames,
         )
-        self._domain = Domain(parameters, new_hvm_engine, _DomainEvents(events))
+        self._domain = HvmDomain(parameters, new_hvm_engine, _DomainEvents(events))
         self._show_status()
         platform = pvh_platform(memory_size, config.vcpus, config.maxvcpus)
         self._furnish(platform)

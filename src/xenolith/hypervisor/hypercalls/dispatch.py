@@ -1,14 +1,14 @@
-"""From a VMMCALL to the handler of its number and back, as xen/arch/x86/hvm/hypercall.c does it."""
+"""From a hypercall instruction to the handler of its number and back, as Xen's arch/x86/*/hypercall.c do it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.hypervisor.guest_access import Continuation
-from xenolith.hypervisor.hypercalls.table import HANDLERS, Handler
 
 if TYPE_CHECKING:
+    from xenolith.hypervisor.hypercalls.table import Handler
     from xenolith.hypervisor.vcpu import Vcpu
 
 _MASK = (1 << 64) - 1
@@ -17,13 +17,6 @@ _MASK = (1 << 64) - 1
 def dispatch(vcpu: Vcpu) -> None:
     """Perform the hypercall that the registers ask for and leave its result in RAX."""
     registers = vcpu.registers
-    if registers.cpl:
-        registers.rax = -Errno.EPERM & _MASK
-        return
-    if not registers.long_mode:
-        # The 32-bit ABI has argument layouts of its own, which are not served yet.
-        registers.rax = -Errno.ENOSYS & 0xFFFFFFFF
-        return
     number = registers.rax & 0xFFFFFFFF
     arguments = (registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8)
     try:
@@ -37,10 +30,11 @@ def dispatch(vcpu: Vcpu) -> None:
 def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
     """Perform one hypercall; the result, or the negated errno. Continuation passes through."""
     tracer = vcpu.domain.tracer
-    handler = HANDLERS.get(number) or _unserved(number)
+    handler = vcpu.handlers.get(number) or _unserved(number)
     try:
         if tracer is None:
-            return handler(vcpu, *arguments)
+            result: int = handler(vcpu, *arguments)
+            return result
         return tracer.hypercall(vcpu, number, arguments, handler)
     except XenError as error:
         return -error.errno
@@ -49,7 +43,7 @@ def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
 def _unserved(number: int) -> Handler:
     """The handler of a number that has none."""
 
-    def refuse(vcpu: Vcpu, _a1: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
+    def refuse(vcpu: Any, _a1: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
         vcpu.domain.unknown_hypercalls[number] += 1
         raise XenError(Errno.ENOSYS, "not served")
 

@@ -19,12 +19,12 @@ from xenolith.hypervisor.guest_access import read_struct, write_struct
 from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
-    from xenolith.hypervisor.vcpu import Vcpu
+    from xenolith.hypervisor.hvm.vcpu import HvmVcpu
 
 _FIRST_UPCALL_VECTOR = 16
 
 
-def hvm_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
+def hvm_op(vcpu: HvmVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """hvm_op(cmd, arg)."""
     address = GuestVirt(argument)
     match cmd:
@@ -58,12 +58,12 @@ def hvm_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) ->
     return 0
 
 
-def _check_self(vcpu: Vcpu, domid: int) -> None:
+def _check_self(vcpu: HvmVcpu, domid: int) -> None:
     if domid not in (DOMID_SELF, vcpu.domain.domid):
         raise XenError(Errno.EPERM, f"HVM operation on domain {domid}")
 
 
-def _set_upcall_vector(vcpu: Vcpu, address: GuestVirt) -> None:
+def _set_upcall_vector(vcpu: HvmVcpu, address: GuestVirt) -> None:
     asked = read_struct(vcpu.paging, XEN_HVM_EVTCHN_UPCALL_VECTOR, address)
     if asked.vector < _FIRST_UPCALL_VECTOR:
         raise XenError(Errno.EINVAL, f"upcall vector {asked.vector}")

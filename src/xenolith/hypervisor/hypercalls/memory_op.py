@@ -31,8 +31,8 @@ from xenolith.machine.address import Gfn, GuestVirt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xenolith.hypervisor.domain import Domain
-    from xenolith.hypervisor.vcpu import Vcpu
+    from xenolith.hypervisor.hvm.domain import HvmDomain
+    from xenolith.hypervisor.hvm.vcpu import HvmVcpu
 
 _EXTENT_SHIFT = 6
 _COMMAND_MASK = (1 << _EXTENT_SHIFT) - 1
@@ -45,7 +45,7 @@ _WORD = 8
 _NUMBERS = 1 << 64
 
 
-def memory_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
+def memory_op(vcpu: HvmVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """memory_op(cmd, arg); the result depends on the command."""
     operation = _OPERATIONS.get(cmd & _COMMAND_MASK)
     if operation is None:
@@ -53,13 +53,13 @@ def memory_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int)
     return operation(vcpu, GuestVirt(argument), cmd >> _EXTENT_SHIFT)
 
 
-def _check_self(vcpu: Vcpu, domid: int) -> None:
+def _check_self(vcpu: HvmVcpu, domid: int) -> None:
     if domid not in (DOMID_SELF, vcpu.domain.domid):
         raise XenError(Errno.EPERM, f"memory of domain {domid}")
 
 
 def _change_reservation(
-    vcpu: Vcpu, command: MemoryOp, argument: GuestVirt, start: int, step: Callable[[range], bool]
+    vcpu: HvmVcpu, command: MemoryOp, argument: GuestVirt, start: int, step: Callable[[range], bool]
 ) -> int:
     """Apply ``step`` to the frames of each of a list of extents, until one cannot be served.
 
@@ -90,12 +90,12 @@ def _change_reservation(
     return done
 
 
-def _extents(vcpu: Vcpu, reservation: XenMemoryReservation, start: int, count: int) -> list[int]:
+def _extents(vcpu: HvmVcpu, reservation: XenMemoryReservation, start: int, count: int) -> list[int]:
     address = GuestVirt(reservation.extent_start + start * _WORD)
     return memoryview(vcpu.paging.copy_from(address, count * _WORD)).cast("Q").tolist()
 
 
-def _populate_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+def _populate_physmap(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int:
     """Fill empty guest frames; stops at the domain's allowance. A translated guest keeps its list."""
     domain = vcpu.domain
 
@@ -108,7 +108,7 @@ def _populate_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     return _change_reservation(vcpu, MemoryOp.populate_physmap, argument, start, populate)
 
 
-def _decrease_reservation(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+def _decrease_reservation(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int:
     """Give frames back to the host; one that is granted and in use stays."""
     domain = vcpu.domain
 
@@ -118,7 +118,7 @@ def _decrease_reservation(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     return _change_reservation(vcpu, MemoryOp.decrease_reservation, argument, start, remove)
 
 
-def _add(domain: Domain, space: int, index: int, gfn: Gfn) -> None:
+def _add(domain: HvmDomain, space: int, index: int, gfn: Gfn) -> None:
     """Map one frame of a space at ``gfn``."""
     match space:
         case MapSpace.shared_info:
@@ -133,7 +133,7 @@ def _add(domain: Domain, space: int, index: int, gfn: Gfn) -> None:
             raise XenError(Errno.ENOSYS, f"map space {space}")
 
 
-def _add_to_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+def _add_to_physmap(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int:
     asked = read_struct(vcpu.paging, XEN_ADD_TO_PHYSMAP, argument)
     _check_self(vcpu, asked.domid)
     if asked.space != MapSpace.gmfn_range:
@@ -149,7 +149,7 @@ def _add_to_physmap(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     return 0
 
 
-def _add_to_physmap_batch(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
+def _add_to_physmap_batch(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int:
     asked = read_struct(vcpu.paging, XEN_ADD_TO_PHYSMAP_BATCH, argument)
     _check_self(vcpu, asked.domid)
     if asked.space == MapSpace.gmfn_foreign:
@@ -172,7 +172,7 @@ def _add_to_physmap_batch(vcpu: Vcpu, argument: GuestVirt, start: int) -> int:
     return 0
 
 
-def _remove_from_physmap(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+def _remove_from_physmap(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     asked = read_struct(vcpu.paging, XEN_REMOVE_FROM_PHYSMAP, argument)
     _check_self(vcpu, asked.domid)
     if not vcpu.domain.p2m.remove(Gfn(asked.gpfn)):
@@ -180,7 +180,7 @@ def _remove_from_physmap(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
     return 0
 
 
-def _memory_map(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+def _memory_map(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     """The domain's E820 map, as much of it as the buffer takes."""
     asked = read_struct(vcpu.paging, XEN_MEMORY_MAP, argument)
     entries = vcpu.domain.memory_map
@@ -194,26 +194,26 @@ def _memory_map(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
     return 0
 
 
-def _current_reservation(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+def _current_reservation(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     _check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
     return vcpu.domain.p2m.populated
 
 
-def _maximum_reservation(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+def _maximum_reservation(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     _check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
     return vcpu.domain.max_pages
 
 
-def _maximum_gpfn(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+def _maximum_gpfn(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     _check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
     return vcpu.domain.p2m.max_gfn
 
 
-def _maximum_ram_page(vcpu: Vcpu, _argument: GuestVirt, _start: int) -> int:
+def _maximum_ram_page(vcpu: HvmVcpu, _argument: GuestVirt, _start: int) -> int:
     return vcpu.domain.memory.machine.frames - 1
 
 
-def _machphys_mapping(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+def _machphys_mapping(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     """Where a PV guest would find the table; a translated one only asks."""
     frames = vcpu.domain.memory.machine.frames
     answer = XenMachphysMapping(_MACHPHYS_START, _MACHPHYS_END, frames - 1)
@@ -221,7 +221,7 @@ def _machphys_mapping(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
     return 0
 
 
-_OPERATIONS: dict[int, Callable[[Vcpu, GuestVirt, int], int]] = {
+_OPERATIONS: dict[int, Callable[[HvmVcpu, GuestVirt, int], int]] = {
     MemoryOp.populate_physmap.value: _populate_physmap,
     MemoryOp.decrease_reservation.value: _decrease_reservation,
     MemoryOp.add_to_physmap.value: _add_to_physmap,

@@ -6,7 +6,7 @@ Who may call what is Xen's xen/include/hypercall-defs.c, column "hvm"/"pvh".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from xenolith.abi.xen import Hypercall
 from xenolith.hypervisor.hypercalls import groups
@@ -20,12 +20,10 @@ from xenolith.hypervisor.hypercalls.vcpu_op import vcpu_op
 from xenolith.hypervisor.hypercalls.vm_assist import vm_assist
 from xenolith.hypervisor.hypercalls.xen_version import xen_version
 
-if TYPE_CHECKING:
-    from xenolith.hypervisor.vcpu import Vcpu
+Handler = Callable[[Any, int, int, int, int, int], int]
+"""Of the vCPU that makes the call, of the kind that the table is for, and five arguments."""
 
-Handler = Callable[["Vcpu", int, int, int, int, int], int]
-
-HANDLERS: dict[int, Handler] = {
+HVM_HANDLERS: dict[int, Handler] = {
     Hypercall.memory_op.value: memory_op,
     Hypercall.multicall.value: multicall,
     Hypercall.set_timer_op.value: set_timer_op,

@@ -17,7 +17,6 @@ from xenolith.abi.vcpu import (
 )
 from xenolith.abi.xen import VCPU_TIME_INFO
 from xenolith.hypervisor.guest_access import read_struct
-from xenolith.hypervisor.hvm.initial_context import read_initial_context
 from xenolith.machine.address import Gfn, GuestVirt
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def vcpu_op(caller: Vcpu, cmd: int, vcpu_id: int, argument: int, _a4: int, _a5: 
 def _initialise(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
     if vcpu.initialised:
         raise XenError(Errno.EEXIST, f"vCPU {vcpu.id} is initialised already")
-    vcpu.engine_vcpu.reset(read_initial_context(caller.paging, argument))
-    vcpu.initialised = True
+    vcpu.initialise(caller, argument)
 
 
 def _up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
@@ -112,7 +110,7 @@ def _register_vcpu_info(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
 
 
 def _send_nmi(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
-    vcpu.domain.nmi(vcpu.lapic)
+    vcpu.nmi()
 
 
 def _get_physid(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:

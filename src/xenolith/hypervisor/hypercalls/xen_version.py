@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
-from xenolith.abi.features import Feature
 from xenolith.abi.version import (
     XEN_CAPABILITIES_INFO_LEN,
     XEN_CHANGESET_INFO_LEN,
@@ -31,18 +30,6 @@ from xenolith.machine.address import PAGE_SIZE, GuestVirt
 if TYPE_CHECKING:
     from xenolith.hypervisor.vcpu import Vcpu
 
-_FEATURES = sum(
-    1 << feature
-    for feature in (
-        Feature.writable_page_tables,
-        Feature.auto_translated_physmap,
-        Feature.hvm_callback_vector,
-        Feature.hvm_safe_pvclock,
-        Feature.memory_op_vnode_supported,
-        Feature.not_direct_mapped,
-    )
-)
-
 
 def xen_version(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """xen_version(cmd, arg); command 0 with no argument is also how a guest asks for its events."""
@@ -63,7 +50,7 @@ def xen_version(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: in
             write_struct(vcpu.paging, XEN_PLATFORM_PARAMETERS, address, XenPlatformParameters(0))
         case VersionOp.get_features:
             asked = read_struct(vcpu.paging, XEN_FEATURE_INFO, address)
-            features = _FEATURES if asked.submap_idx == 0 else 0
+            features = vcpu.features if asked.submap_idx == 0 else 0
             answer = XenFeatureInfo(asked.submap_idx, features)
             write_struct(vcpu.paging, XEN_FEATURE_INFO, address, answer)
         case VersionOp.pagesize:

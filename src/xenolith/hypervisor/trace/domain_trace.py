@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from xenolith.abi.errno import XenError
-from xenolith.abi.hvm_params import HvmParam
 from xenolith.abi.xen import Virq
 from xenolith.hypervisor.event_channel.channel import Channel, ChannelState
 from xenolith.hypervisor.guest_access import Continuation
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from xenolith.hypervisor.vcpu import Vcpu
 
 _VIRQS = {virq.value: f"virq {virq.name.lower()}" for virq in Virq}
-_RINGS = ((HvmParam.CONSOLE_EVTCHN, "console"), (HvmParam.STORE_EVTCHN, "xenstore"))
 _BACKEND = "backend"
 
 
@@ -54,7 +52,7 @@ class DomainTrace:
     """Implements hypervisor.domain.Tracer."""
 
     def __init__(self, domain: Domain, sink: Callable[[str], None]) -> None:
-        self._params = domain.params
+        self._ring_name = domain.ring_name
         self._now = domain.clock.now
         self._sink = sink
         self._callers: list[str] = []
@@ -128,9 +126,9 @@ class DomainTrace:
         if channel.state is ChannelState.VIRQ:
             return _VIRQS.get(channel.virq) or f"virq {channel.virq}"
         if channel.notify is not None:
-            for param, ring in _RINGS:
-                if self._params.get(param) == channel.port:
-                    return ring
+            ring = self._ring_name(channel.port)
+            if ring is not None:
+                return ring
         return channel.state.name.lower()
 
 
