@@ -117,6 +117,10 @@ def test_disks_refused(specification: str, message: str) -> None:
             "rate=10Mb/s",
             NicConfig(rate_bytes_per_interval=62_500, rate_interval_usecs=50_000),
         ),
+        (
+            "type=user,forward=tcp:2222:22,forward=udp:[::1]:53-54:5353-5354",
+            NicConfig(type=NicType.USER, forward=("tcp:2222:22", "udp:[::1]:53-54:5353-5354")),
+        ),
     ],
 )
 def test_nics(specification: str, nic: NicConfig) -> None:
@@ -129,12 +133,17 @@ def test_nics(specification: str, nic: NicConfig) -> None:
         ("mac=1", "'1' is not a MAC address"),
         ("mac=01:00:00:00:00:00", "'01:00:00:00:00:00' is a multicast address"),
         ("colour=red", "unknown keyword 'colour'"),
-        ("type=tun", "unknown type 'tun' (use vif or ioemu)"),
+        ("type=tun", "unknown type 'tun' (use vif, user or ioemu)"),
         ("rate=fast", "'fast' is not a rate, such as 10Mb/s or 1MB/s@20ms"),
         ("rate=0B/s", "the rate '0B/s' is out of range"),
         ("rate=1B/s@99999s", "the rate '1B/s@99999s' is out of range"),
         ("mtu=x", "mtu 'x' is not a number of at least 68"),
         ("vlan=x", "'x' is not a list of VLANs"),
+        ("forward=2222:22", "'2222:22' is not a port forward, such as tcp:2222:22"),
+        ("forward=tcp:0:22", "'0' are not ports"),
+        ("forward=tcp:1-9:22", "'tcp:1-9:22' has more ports on one side than on the other"),
+        ("forward=tcp:1.2.3.999:1:2", "'1.2.3.999' is not an address of the host"),
+        ("bridge=b,type=user", "user-mode networking and its port forwards have no bridge"),
     ],
 )
 def test_nics_refused(specification: str, message: str) -> None:

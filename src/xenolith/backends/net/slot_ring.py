@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from xenolith.abi.layout import Layout
+from xenolith.abi.ring import REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, SRING_HEAD_SIZE, slots
 from xenolith.backends.net.errors import ProtocolError
 
-_HEADER_BYTES = 64
-_REQ_PROD, _REQ_EVENT, _RSP_PROD, _RSP_EVENT = range(4)
 _INDEX_MASK = 0xFFFFFFFF
 
 
@@ -21,15 +20,15 @@ class SlotRing:
     def __init__(self, page: memoryview, slot_bytes: int) -> None:
         self._header = page[:16].cast("I")
         self._slot_bytes = slot_bytes
-        self.size = 1 << ((len(page) - _HEADER_BYTES) // slot_bytes).bit_length() - 1
+        self.size = slots(len(page), slot_bytes)
         """How many slots there are."""
-        self._slots = page[_HEADER_BYTES : _HEADER_BYTES + self.size * slot_bytes]
+        self._slots = page[SRING_HEAD_SIZE : SRING_HEAD_SIZE + self.size * slot_bytes]
         # A frontend that had another backend goes on where that one stopped.
-        self._consumed = self._produced = self._header[_RSP_PROD]
+        self._consumed = self._produced = self._header[RSP_PROD]
 
     def available(self) -> int:
         """How many requests wait; ProtocolError if there are more than slots."""
-        requests = self._header[_REQ_PROD]
+        requests = self._header[REQ_PROD]
         if requests - self._produced & _INDEX_MASK > self.size:
             raise ProtocolError(f"{requests - self._produced & _INDEX_MASK} requests at once")
         return requests - self._consumed & _INDEX_MASK
@@ -50,7 +49,7 @@ class SlotRing:
 
     def await_requests(self, count: int) -> bool:
         """Ask for an event when ``count`` requests wait; whether they do already."""
-        self._header[_REQ_EVENT] = self._consumed + count & _INDEX_MASK
+        self._header[REQ_EVENT] = self._consumed + count & _INDEX_MASK
         return self.available() >= count
 
     def respond(self, layout: Layout[Any], response: tuple[Any, ...]) -> None:
@@ -60,7 +59,7 @@ class SlotRing:
 
     def push(self) -> bool:
         """Show the guest all responses; whether it wants an event for that."""
-        old = self._header[_RSP_PROD]
-        self._header[_RSP_PROD] = self._produced
-        event = self._header[_RSP_EVENT]
+        old = self._header[RSP_PROD]
+        self._header[RSP_PROD] = self._produced
+        event = self._header[RSP_EVENT]
         return (self._produced - event & _INDEX_MASK) < (self._produced - old & _INDEX_MASK)

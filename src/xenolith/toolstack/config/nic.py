@@ -1,7 +1,8 @@
 """A network interface of a domain and the strings of ``vif=``, as in xl-network-configuration(5).
 
 Keywords are separated by commas and may be preceded by spaces; the empty string is a NIC with
-defaults throughout.
+defaults throughout. ``type=user`` and ``forward=`` are ours: user-mode networking, and the ports of the
+host that lead to the guest through it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xenolith.net.port_forward import parse_forward
+
 
 class NicType(StrEnum):
-    """Whether an emulated card stands beside the paravirtual one."""
+    """Whether an emulated card stands beside the paravirtual one, or what a paravirtual one reaches."""
 
     VIF = "vif"
     IOEMU = "ioemu"
+    USER = "user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class NicConfig:
     mtu: int | None = None
     vlan: str | None = None
     trusted: bool = True
+    forward: tuple[str, ...] = ()
+    """Ports of the host, each as net.port_forward.parse_forward() reads it."""
 
 
 _MAC = re.compile(r"[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5}")
@@ -52,7 +58,8 @@ _AS_WRITTEN = ("bridge", "gatewaydev", "ip", "script", "backend", "vifname", "mo
 
 def parse_nic(specification: str) -> NicConfig:
     """The NIC that one string of ``vif=`` describes; ValueError says what is wrong with it."""
-    values: dict[str, str | int | bool] = {}
+    values: dict[str, str | int | bool | tuple[str, ...]] = {}
+    forwards: list[str] = []
     for parameter in specification.split(","):
         word = parameter.strip(" ")
         if not word:
@@ -64,11 +71,17 @@ def parse_nic(specification: str) -> NicConfig:
             raise ValueError(f"'{word}' is not of the form keyword=value")
         elif key == "netdev":
             values["gatewaydev"] = value
+        elif key == "forward":
+            parse_forward(value)
+            forwards.append(value)
         elif key in _AS_WRITTEN:
             values[key] = value
         else:
             values |= _checked(key, value)
-    return NicConfig(**values)  # type: ignore[arg-type]
+    nic = NicConfig(**values, forward=tuple(forwards))  # type: ignore[arg-type]
+    if nic.bridge is not None and (nic.type is NicType.USER or forwards):
+        raise ValueError("user-mode networking and its port forwards have no bridge")
+    return nic
 
 
 def _checked(key: str, value: str) -> dict[str, str | int]:
@@ -77,7 +90,7 @@ def _checked(key: str, value: str) -> dict[str, str | int]:
             return {"mac": _mac(value)}
         case "type":
             if value not in list(NicType):
-                raise ValueError(f"unknown type '{value}' (use vif or ioemu)")
+                raise ValueError(f"unknown type '{value}' (use vif, user or ioemu)")
             return {"type": NicType(value)}
         case "rate":
             return _rate(value)
