@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from guest.build import GuestBuilder
+
 from .host import GUEST, Host
 from .terminal import Terminal
 
@@ -23,6 +25,12 @@ def debian(shared_host: Host) -> Iterator[Terminal]:
     with shared_host.terminal("console", "debian") as terminal:
         terminal.wait_for(b"# ")
         yield terminal
+
+
+@pytest.fixture(scope="session")
+def tiny_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
+    """Guests of a few lines of C, which start and end at once."""
+    return GuestBuilder(tmp_path_factory.mktemp("tiny-guests"))
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from guest.build import GuestBuilder
+
 from .host import READY, Host, eventually, read_until
 from .terminal import Terminal
 
@@ -98,6 +100,25 @@ def test_xtfs_runner(host: Host) -> None:
         assert console.returncode == 0
     assert seen == (host.logs / "guest-test-pvh64.log").read_bytes()
     assert READY in seen
+
+
+@pytest.mark.parametrize("rounds", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_xtfs_runner_with_a_test_that_is_over_at_once(
+    host: Host, tiny_guests: GuestBuilder, rounds: int
+) -> None:
+    """The console is started before the unpause, but which of them comes first is chance."""
+    kernel = str(tiny_guests.build("corners/hello"))
+    path = host.config("test-hello", kernel=kernel, ramdisk="", memory=32, extra="answer=0x2a")
+    for _ in range(rounds):
+        host.xl("create", "-p", path)
+        with host.running_xl("console", "test-hello", stderr=subprocess.PIPE) as console:
+            host.xl("unpause", "test-hello")
+            seen, errors = console.communicate(timeout=20)
+        assert console.returncode == 0, errors
+        assert seen.startswith(b"by the debug port\n")
+        assert seen.endswith(b"Test result: SUCCESS\n")
+        assert seen.count(b"by the debug port") == 1
+        eventually(lambda: "test-hello" not in host.names())
 
 
 needs_xenstore_utils = pytest.mark.skipif(

@@ -87,6 +87,37 @@ def test_a_console_ends_with_the_domain_and_every_byte(host: Host) -> None:
         assert toolstack.wait(domid).reason == ShutdownReason.poweroff
 
 
+def test_a_console_that_comes_a_little_late_shows_every_byte(host: Host) -> None:
+    with host.connect() as toolstack:
+        for word in ("poweroff", "crash"):
+            domid = toolstack.create(host.config("web", word))
+            assert toolstack.wait(domid).reason is not None
+            for name in ("web", str(domid)):
+                with toolstack.console_of(name) as console:
+                    seen = read_to_end(console)
+            assert seen.startswith(b"web booted: " + word.encode())
+            assert seen.count(b"booted") == 1
+        with pytest.raises(ToolstackError, match="There is no domain mail"):
+            toolstack.console_of("mail")
+        toolstack.destroy(toolstack.create(host.config("web")))
+        domid = toolstack.create(host.config("last"))
+        toolstack.destroy(domid)
+        with pytest.raises(ToolstackError, match="There is no domain last"):
+            toolstack.console_of("last")
+
+
+def test_a_console_may_come_at_any_moment_of_the_end(host: Host) -> None:
+    with host.connect() as toolstack, host.connect() as other:
+        for _ in range(30):
+            domid = toolstack.create(host.config("web", "poweroff"), paused=True)
+            thread = threading.Thread(target=lambda domid=domid: other.unpause(domid))
+            thread.start()
+            with toolstack.console_of("web") as console:
+                assert read_to_end(console).startswith(b"web booted: poweroff\n")
+            thread.join()
+            toolstack.wait(domid)
+
+
 def test_a_paused_domain_stands_still_however_often_it_was_paused(host: Host) -> None:
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web"))

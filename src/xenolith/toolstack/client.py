@@ -177,6 +177,10 @@ class Toolstack:
         """
         return self._open("console", domid=domid)
 
+    def console_of(self, name_or_id: str) -> socket.socket:
+        """Like :meth:`console`; also of a domain that ended by itself a moment ago."""
+        return self._open("console_of", domain=name_or_id)
+
     def strace(self, domid: int) -> socket.socket:
         """A stream socket of text lines, one for each hypercall of the domain from now on."""
         return self._open("strace", domid=domid)

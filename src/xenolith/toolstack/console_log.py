@@ -43,6 +43,13 @@ class ConsoleLog:
         self._missing = 0
         self._cursors: set[Cursor] = set()
 
+    @classmethod
+    def of_part(cls, fd: int, start: int, end: int) -> ConsoleLog:
+        """The log of a domain that has ended: this part of the file, to be read only."""
+        log = cls(fd)
+        log._base, log._stored = start, max(0, end - start)
+        return log
+
     def open_cursor(self) -> Cursor:
         """A reader's place, at the start of the stream."""
         cursor = Cursor()

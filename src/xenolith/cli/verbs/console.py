@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
         raise CommandError(f"the domain has no {kind} console {number}")
     escape = terminal.parse_escape(options.given["e"]) if "e" in options else terminal.ESCAPE
     with Toolstack.connect() as toolstack:
-        console = toolstack.console(toolstack.resolve(options.operands[0]))
+        console = toolstack.console_of(options.operands[0])
     with console:
         terminal.attach(console, escape)
     return 0

@@ -105,7 +105,9 @@ class _Creation:
         domain.status_fd = status_page.create(domain_files.status_file(domain.domid))
         fds["status"] = os.dup(domain.status_fd)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fds["console"] = os.open(paths.console_log(domain.name), flags, 0o600)
+        console_log = paths.console_log(domain.name)
+        fds["console"] = os.open(console_log, flags, 0o600)
+        domain.console = (console_log, os.fstat(fds["console"]).st_size)
         fds["log"] = os.dup(domain.open_log())
         if domain.config.kernel is not None:
             self._open_kernel(domain.config.kernel)

@@ -33,6 +33,9 @@ class Domain:
         self.pid: int | None = None
         self.pidfd: int | None = None
         self.status_fd: int | None = None
+        self.console: tuple[str, int] | None = None
+        """The file of its console's log and where in it this domain begins; None if it was
+        created by an earlier daemon."""
         self.connection: LoopConnection | None = None
         """To the domain's process; None while there is none, or not yet, or not any more."""
         self.building = True

@@ -56,6 +56,8 @@ def release(daemon: Daemon, domain: Domain) -> None:
     daemon.xenstored.detach_backends(domain.domid)
     forget_in_xenstore(daemon.store, domain.domid)
     domain.log(f"Domain {domain.domid} is gone")
+    if reason is not None:
+        daemon.ended_consoles.keep(domain)
     if domain.pidfd is not None:
         daemon.loop.forget(domain.pidfd)
     domain.close()

@@ -18,6 +18,7 @@ from xenolith.machine.run_dir import runtime_directory, xenstored_socket
 from xenolith.toolstack import paths, rpc, rpc_loop
 from xenolith.toolstack.daemon import domain_files, lifecycle, recovery, verbs
 from xenolith.toolstack.daemon import ending as endings
+from xenolith.toolstack.daemon.consoles import EndedConsoles
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DomainTable
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -53,6 +54,7 @@ class Daemon:
         self.hypervisor_log = HypervisorLog(f"{runtime_directory()}/dmesg")
         self.kernels = KernelCache()
         self.table = DomainTable()
+        self.ended_consoles = EndedConsoles()
         self.store = Store.open(f"{runtime_directory()}/xenstored.journal", self.loop.post)
         self.xenstored = Server(self.loop, self.store)
         xenstore_socket = xenstored_socket()

@@ -11,7 +11,14 @@ from xenolith.toolstack import paths, rpc
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.config.load import answer
 from xenolith.toolstack.config_source import ConfigSource
-from xenolith.toolstack.daemon import creation, ending, host_info, lifecycle, xenstore_layout
+from xenolith.toolstack.daemon import (
+    consoles,
+    creation,
+    ending,
+    host_info,
+    lifecycle,
+    xenstore_layout,
+)
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -115,16 +122,19 @@ def _config(daemon: Daemon, request: Request) -> None:
 
 
 def _resolve(daemon: Daemon, request: Request) -> None:
-    wanted = _text(request, "domain")
+    request.reply(_resolved(daemon, _text(request, "domain")))
+
+
+def _resolved(daemon: Daemon, wanted: str) -> int:
     # What consists of digits is a domid even where a domain has such a name, as in libxl.
     if wanted == DOM0_NAME or (wanted.isascii() and wanted.isdigit() and int(wanted) == 0):
-        request.reply(0)
-    elif wanted.isascii() and wanted.isdigit():
-        request.reply(daemon.table.by_domid(int(wanted)).domid)
-    elif (domain := daemon.table.by_name(wanted)) is not None:
-        request.reply(domain.domid)
-    else:
+        return 0
+    if wanted.isascii() and wanted.isdigit():
+        return daemon.table.by_domid(int(wanted)).domid
+    domain = daemon.table.by_name(wanted)
+    if domain is None:
         raise DaemonError(f"There is no domain {wanted}")
+    return domain.domid
 
 
 def _info(_daemon: Daemon, request: Request) -> None:
@@ -210,6 +220,24 @@ def _set_max_memory(daemon: Daemon, request: Request) -> None:
 
 def _console(daemon: Daemon, request: Request) -> None:
     _hand_out_socket(_domain(daemon, request), request, "console")
+
+
+def _console_of(daemon: Daemon, request: Request) -> None:
+    wanted = _text(request, "domain")
+    try:
+        domain = daemon.table.by_domid(_resolved(daemon, wanted))
+    except DaemonError:
+        if daemon.ended_consoles.find(wanted) is None:
+            raise
+        consoles.serve_ended(daemon, request, wanted)
+        return
+    if domain.building:
+        domain.when_built(lambda: _run(daemon, request))
+    elif domain.dying:
+        # Its process may end before it hears of us.
+        domain.when_gone(lambda: _run(daemon, request))
+    else:
+        _hand_out_socket(domain, request, "console")
 
 
 def _strace(daemon: Daemon, request: Request) -> None:
@@ -299,6 +327,7 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "set_memory_target": _set_memory_target,
     "set_max_memory": _set_max_memory,
     "console": _console,
+    "console_of": _console_of,
     "strace": _strace,
     "dump_core": _dump_core,
     "dmesg": _dmesg,
