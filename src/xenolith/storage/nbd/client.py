@@ -40,9 +40,19 @@ class NbdImage:
     Once the server is gone every call fails with :class:`ServerGone`, an OSError (EIO).
     """
 
-    def __init__(self, sock: socket.socket, export: str = "", *, read_only: bool = False) -> None:
-        """Hold the handshake on a connected socket; ImageError if that leads to nothing."""
-        self.name = f"NBD export '{export}' of {_peer(sock)}"
+    def __init__(
+        self,
+        sock: socket.socket,
+        export: str = "",
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+    ) -> None:
+        """Hold the handshake on a connected socket; ImageError if that leads to nothing.
+
+        ``name`` is what messages call the image.
+        """
+        self.name = name or f"NBD export '{export}' of {_peer(sock)}"
         self._agreement = self._negotiate(sock, export)
         self._flags = self._agreement.flags
         self._read_only = read_only or TransmissionFlag.READ_ONLY in self._flags
