@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xenolith.storage.image import SECTOR_SIZE, Extent
+from xenolith.storage.live import LiveImage
 from xenolith.storage.open import open_image
-from xenolith.storage.raw import RawImage
 
 BLOCK = 64 << 10
 """A granularity that every file system tells apart."""
@@ -19,7 +19,7 @@ BLOCKS = 16
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawImage]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveImage]:
     path = tmp_path_factory.mktemp("raw") / "disk.raw"
     with path.open("wb") as file:
         for block in (0, 1, 5, 15):
@@ -28,12 +28,12 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawImage]:
         # The image ends with a sector that the file only begins.
         file.write(b"end")
     image = open_image(path, "raw", writable=False)
-    assert isinstance(image, RawImage)
+    assert isinstance(image, LiveImage)
     yield image
     image.close()
 
 
-def test_data_and_holes_are_told_apart(image: RawImage) -> None:
+def test_data_and_holes_are_told_apart(image: LiveImage) -> None:
     extents = list(image.extents(0, image.size))
     assert extents == [
         Extent(2 * BLOCK, allocated=True, zero=False),
@@ -45,7 +45,7 @@ def test_data_and_holes_are_told_apart(image: RawImage) -> None:
 
 
 @given(st.integers(0, BLOCKS * BLOCK // SECTOR_SIZE), st.integers(1, BLOCKS * BLOCK // SECTOR_SIZE))
-def test_every_range_is_described_without_gaps(image: RawImage, start: int, count: int) -> None:
+def test_every_range_is_described_without_gaps(image: LiveImage, start: int, count: int) -> None:
     offset = start * SECTOR_SIZE
     length = min(count * SECTOR_SIZE, image.size - offset)
     extents = list(image.extents(offset, length))

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xenolith.storage.errors import ImageError
+from xenolith.storage.live import LiveImage
 from xenolith.storage.open import image_from, locate, open_image
-from xenolith.storage.raw import RawImage
 from xenolith.storage.vector import Cutter, advance, fill_zeroes, is_zero, total
 
 SIZE = 1 << 20
@@ -29,9 +29,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def image(path: Path) -> Iterator[RawImage]:
+def image(path: Path) -> Iterator[LiveImage]:
     image = open_image(path, "raw", writable=True)
-    assert isinstance(image, RawImage)
+    assert isinstance(image, LiveImage)
     yield image
     image.close()
 
@@ -40,19 +40,19 @@ def buffers(*lengths: int) -> list[memoryview]:
     return [memoryview(bytearray(os.urandom(length))) for length in lengths]
 
 
-def read(image: RawImage, offset: int, length: int) -> bytes:
+def read(image: LiveImage, offset: int, length: int) -> bytes:
     data = bytearray(b"?" * length)
     image.readv([memoryview(data)], offset)
     return bytes(data)
 
 
-def test_what_is_written_is_read(image: RawImage) -> None:
+def test_what_is_written_is_read(image: LiveImage) -> None:
     written = buffers(512, 4096, 1024)
     image.writev(written, 1536)
     assert read(image, 1024, 6656) == bytes(512) + b"".join(written) + bytes(512)
 
 
-def test_more_buffers_than_linux_takes_at_once(image: RawImage) -> None:
+def test_more_buffers_than_linux_takes_at_once(image: LiveImage) -> None:
     written = buffers(*[512] * 2048)
     image.writev(written, 0)
     taken = [memoryview(bytearray(512)) for _ in range(2048)]
@@ -61,7 +61,7 @@ def test_more_buffers_than_linux_takes_at_once(image: RawImage) -> None:
     assert not image.readv_nowait(taken, 0)
 
 
-def test_a_read_that_does_not_wait_is_right_or_refused(image: RawImage) -> None:
+def test_a_read_that_does_not_wait_is_right_or_refused(image: LiveImage) -> None:
     (written,) = buffers(8192)
     image.writev([written], 0)
     taken = memoryview(bytearray(8192))
@@ -69,7 +69,7 @@ def test_a_read_that_does_not_wait_is_right_or_refused(image: RawImage) -> None:
         assert taken == written
 
 
-def test_zeroes_free_what_was_allocated(image: RawImage, path: Path) -> None:
+def test_zeroes_free_what_was_allocated(image: LiveImage, path: Path) -> None:
     image.writev(buffers(SIZE), 0)
     image.flush()
     full = path.stat().st_blocks
@@ -86,13 +86,13 @@ def test_the_last_sector_is_padded(tmp_path: Path) -> None:
     path = tmp_path / "odd.raw"
     path.write_bytes(b"x" * 700)
     image = open_image(path, "raw", writable=False)
-    assert isinstance(image, RawImage)
+    assert isinstance(image, LiveImage)
     assert image.size == 1024
     assert read(image, 512, 512) == b"x" * 188 + bytes(324)
     image.close()
 
 
-def test_growing_the_file_grows_the_image(image: RawImage, path: Path) -> None:
+def test_growing_the_file_grows_the_image(image: LiveImage, path: Path) -> None:
     os.truncate(path, 2 * SIZE)
     assert image.size == 2 * SIZE
 
@@ -111,7 +111,7 @@ def test_a_read_only_image_is_not_changed(path: Path) -> None:
     image.close()
 
 
-def test_a_closed_image_is_closed(image: RawImage) -> None:
+def test_a_closed_image_is_closed(image: LiveImage) -> None:
     image.close()
     image.close()
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
-from xenolith.storage.image import Image
+from xenolith.storage.live import LiveImage
 from xenolith.storage.lock import Access
 from xenolith.storage.locked_file import open_locked
 from xenolith.storage.raw import RawImage
@@ -58,15 +58,15 @@ def locate(path: str | os.PathLike[str], image_format: str, writable: bool) -> L
     return Located(files, kind, writable)
 
 
-def image_from(files: Sequence[ImageFile], image_format: str, writable: bool) -> Image:
+def image_from(files: Sequence[ImageFile], image_format: str, writable: bool) -> LiveImage:
     """The image that consists of these files, which it then owns; opens nothing."""
     if _format(image_format) is Format.VHD:
-        return vhd_from(files, read_only=not writable)
+        return LiveImage(vhd_from(files, read_only=not writable), is_raw=False)
     (file,) = files
-    return RawImage(file, read_only=not writable)
+    return LiveImage(RawImage(file, read_only=not writable), is_raw=True)
 
 
-def open_image(path: str | os.PathLike[str], image_format: str, writable: bool) -> Image:
+def open_image(path: str | os.PathLike[str], image_format: str, writable: bool) -> LiveImage:
     """Locate an image and open it in this process."""
     located = locate(path, image_format, writable)
     return image_from(located.files, located.format, writable)

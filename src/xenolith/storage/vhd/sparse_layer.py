@@ -59,6 +59,9 @@ class SparseLayer:
         start = sector * SECTOR_SIZE
         end = start + self.bitmap_size + self.block_size
         if end > self._file_size:
+            # It may have been extended: a parent is while its child is coalesced into it.
+            self._file_size = max(self._file_size, self.file.size)
+        if end > self._file_size:
             raise ImageError(
                 f"{self.file.name}: block {block} lies outside the file (see 'vhd check')"
             )
