@@ -229,6 +229,24 @@ def test_verbs_that_make_one_call(
     assert daemon.called("resolve") == [(method, params)]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [(["debug-keys", "hq"], "hq"), (["debug-keys", "h", "q"], "hq"), (["debug", "R"], "R")],
+)
+def test_debug_keys(daemon: ScriptedDaemon, arguments: list[str], keys: str) -> None:
+    daemon.answers["debug_keys"] = nothing
+    assert main(arguments) == 0
+    assert daemon.calls == [("debug_keys", {"keys": keys})]
+
+
+def test_a_trigger_that_is_no_button_says_what_it_does(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.answers["trigger"] = lambda domid, name, vcpu: f"{name} was asked for"
+    assert main(["trigger", "deb", "power"]) == 0
+    assert capsys.readouterr().err == "power was asked for\n"
+
+
 def test_domain_0_is_not_destroyed(
     daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,18 @@ def test_pacemakers_agent(host: Host) -> None:
     assert host.try_xl("destroy", "agent").returncode != 0
 
 
+def test_pacemakers_agent_presses_the_power_button(host: Host) -> None:
+    """With shutdown_acpi set it presses the button, and waits as for a shutdown."""
+    host.xl("create", host.config("agent"))
+    with host.running_xl("console", "agent") as console:
+        read_until(console, READY)
+    pressed = host.try_xl("trigger", "agent", "power")
+    assert pressed.returncode == 0
+    assert "no ACPI power button" in pressed.stderr
+    shell(host, "while xl list agent >/dev/null 2>&1; do sleep 1; done")
+    assert "Power down" in (host.logs / "guest-agent.log").read_text(errors="replace")
+
+
 def test_ganeti(host: Host) -> None:
     assert host.try_xl("help").returncode == 0
     info = dict(re.findall(r"^(\w+) *: ?(.*)$", host.xl("info"), re.MULTILINE))
@@ -87,6 +99,8 @@ def test_ganeti(host: Host) -> None:
     assert host.row("instance.renamed").state == "---s--"
     host.xl("destroy", "instance.renamed")
     assert "instance.renamed" not in host.names()
+    # It powercycles a node so, after the node's own reboot has failed; ours is not the node.
+    assert host.try_xl("debug", "R").returncode == 1
 
 
 def test_xtfs_runner(host: Host) -> None:

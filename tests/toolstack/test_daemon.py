@@ -231,6 +231,28 @@ def test_triggers_and_sysrq_reach_the_guest(host: Host) -> None:
         assert b"NMI on 1\n" in seen
         with pytest.raises(ToolstackError, match="knows no sleep"):
             toolstack.trigger(domid, "sleep")
+        told = toolstack.trigger(domid, "power")
+        assert told is not None
+        assert "no ACPI power button" in told
+        assert toolstack.wait(domid).reason == ShutdownReason.poweroff
+
+
+def test_debug_keys_answer_in_the_log(host: Host) -> None:
+    with host.connect() as toolstack:
+        domid = toolstack.create(host.config("web", vcpus=2, maxvcpus=2), paused=True)
+        toolstack.clear_dmesg()
+        toolstack.debug_keys("h?")
+        text = toolstack.clear_dmesg()
+        assert "(XEN) 'h' pressed -> show installed handlers\n" in text
+        assert "(XEN)  key 'q' (ascii '71') => dump domain (and guest debug) info\n" in text
+        toolstack.debug_keys("qm")
+        text = toolstack.clear_dmesg()
+        assert f"(XEN) General information for domain {domid}:\n(XEN)     name=web " in text
+        assert "VCPU1: blocked, has run " in text
+        assert "total_memory=" in text
+        with pytest.raises(ToolstackError, match="reboot the machine"):
+            toolstack.debug_keys("qR")
+        assert toolstack.dmesg() == ""
 
 
 def test_strace_shows_hypercalls_while_somebody_watches(host: Host) -> None:

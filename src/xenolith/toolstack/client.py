@@ -193,9 +193,13 @@ class Toolstack:
         """Limit what the domain may ever hold (`xl mem-max`)."""
         self._call("set_max_memory", domid=domid, kib=kib)
 
-    def trigger(self, domid: int, name: str, vcpu: int = 0) -> None:
-        """Send a trigger: nmi, reset, init, power, sleep or s3resume."""
-        self._call("trigger", domid=domid, name=name, vcpu=vcpu)
+    def trigger(self, domid: int, name: str, vcpu: int = 0) -> str | None:
+        """Send a trigger: nmi, reset, init, power, sleep or s3resume.
+
+        Returns what was done instead, in one sentence, where the domain has no such button.
+        """
+        instead: str | None = self._call("trigger", domid=domid, name=name, vcpu=vcpu)
+        return instead
 
     def sysrq(self, domid: int, letter: str) -> None:
         """Press a magic SysRq key in the guest, through control/sysrq."""
@@ -212,6 +216,10 @@ class Toolstack:
     def clear_dmesg(self) -> str:
         """The hypervisor's log ring, emptied by this call."""
         return str(self._call("clear_dmesg"))
+
+    def debug_keys(self, keys: str) -> None:
+        """Press debug keys, which answer in the hypervisor's log."""
+        self._call("debug_keys", keys=keys)
 
     def wait(self, domid: int) -> DomainEnd:
         """Wait until the domain has ended; return at once for one that ended a while ago."""

@@ -35,6 +35,7 @@ VERBS = (
     "info",
     "uptime",
     "dmesg",
+    "debug-keys",
     "completion",
     "help",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from xenolith.cli.command import CommandError, parse_options
 from xenolith.toolstack.client import Toolstack
 
@@ -9,7 +11,8 @@ NAME = "trigger"
 SYNOPSIS = "DOMAIN nmi|reset|init|power|sleep|s3resume [VCPU]"
 HELP = """\
 Send a trigger to a domain
-nmi, init and reset go to one vCPU, 0 if none is given; power and sleep press the ACPI buttons.
+nmi, init and reset go to one vCPU, 0 if none is given. A PVH domain has no ACPI buttons: power asks
+its kernel to power off, as xl shutdown does; sleep and s3resume are refused.
 """
 SHORT = ""
 LONG: dict[str, str] = {}
@@ -27,5 +30,7 @@ def run(arguments: list[str]) -> int:
     if not (vcpu.isascii() and vcpu.isdigit() and len(vcpu) < 6):
         raise CommandError(f"'{vcpu}' is not the number of a vCPU")
     with Toolstack.connect() as toolstack:
-        toolstack.trigger(toolstack.resolve(domain), name, int(vcpu))
+        instead = toolstack.trigger(toolstack.resolve(domain), name, int(vcpu))
+    if instead:
+        print(instead, file=sys.stderr)
     return 0

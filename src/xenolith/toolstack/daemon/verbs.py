@@ -14,6 +14,7 @@ from xenolith.toolstack.config_source import ConfigSource
 from xenolith.toolstack.daemon import (
     consoles,
     creation,
+    debug_keys,
     ending,
     host_info,
     lifecycle,
@@ -184,8 +185,17 @@ def _unpause(daemon: Daemon, request: Request) -> None:
 
 
 def _trigger(daemon: Daemon, request: Request) -> None:
-    params = {"name": _text(request, "name"), "vcpu": _number(request, "vcpu")}
-    _forward(_live_domain(daemon, request), request, "trigger", params)
+    domain, name = _live_domain(daemon, request), _text(request, "name")
+    if name == "power":
+        # The button's interrupt would need an IO-APIC, which PVH does without.
+        xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
+        request.reply(
+            f"Domain {domain.domid} has no ACPI power button: "
+            "its kernel was asked to power off through xenstore"
+        )
+        return
+    params = {"name": name, "vcpu": _number(request, "vcpu")}
+    _forward(domain, request, "trigger", params)
 
 
 def _rename(daemon: Daemon, request: Request) -> None:
@@ -260,6 +270,11 @@ def _clear_dmesg(daemon: Daemon, request: Request) -> None:
     request.reply(text)
 
 
+def _debug_keys(daemon: Daemon, request: Request) -> None:
+    debug_keys.press(daemon, _text(request, "keys"))
+    request.reply()
+
+
 def _wait(daemon: Daemon, request: Request) -> None:
     domid = _number(request, "domid")
     end = daemon.table.end_of(domid)
@@ -332,6 +347,7 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "dump_core": _dump_core,
     "dmesg": _dmesg,
     "clear_dmesg": _clear_dmesg,
+    "debug_keys": _debug_keys,
     "wait": _wait,
 }
 
