@@ -65,8 +65,8 @@ class Memory:
     def gfn_of(self, mfn: Mfn) -> Gfn | None:
         return None
 
-    def written(self, gfn: Gfn) -> None:
-        assert gfn < RAM_FRAMES
+    def written(self, gfn: Gfn, count: int = 1) -> None:
+        assert gfn + count <= RAM_FRAMES
 
     def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         raise XenError(Errno.EINVAL)

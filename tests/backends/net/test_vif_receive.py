@@ -178,7 +178,7 @@ def test_each_flow_has_one_queue_and_many_flows_have_all() -> None:
             front.deliver(bytes(flow))
     by_queue = [[data[35] for data, _, _ in front.received(queue)] for queue in range(4)]
     assert all(by_queue)
-    assert sorted(sum(by_queue, [])) == sorted([*range(64)] * 2)
+    assert sorted(flow for flows in by_queue for flow in flows) == sorted([*range(64)] * 2)
     assert not any(set(a) & set(b) for a in by_queue for b in by_queue if a is not b)
     for queue in range(4):
         front.put_packet(ethernet(100 + queue), queue=queue)
