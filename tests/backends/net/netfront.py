@@ -59,6 +59,9 @@ class Memory:
     def frame(self, mfn: Mfn) -> memoryview:
         return self.machine.frame(mfn)
 
+    def frames(self, mfn: Mfn, count: int) -> memoryview:
+        return self.machine.view[mfn * PAGE_SIZE : (mfn + count) * PAGE_SIZE]
+
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         return Mfn(gfn) if gfn < RAM_FRAMES else None
 
