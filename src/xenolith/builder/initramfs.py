@@ -13,7 +13,20 @@ from xenolith.builder.cpio import CpioWriter
 from xenolith.builder.kernel_modules import KernelModule, ModuleTree
 
 _DIRECTORIES = (
-    *("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sbin", "sys"),
+    *(
+        "bin",
+        "dev",
+        "etc",
+        "etc/udhcpc",
+        "lib",
+        "lib/modules",
+        "mnt",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "sys",
+    ),
     *("tmp", "var"),
 )
 _MODPROBE = "sbin/modprobe"
@@ -40,7 +53,8 @@ def build_initramfs(busybox: Path, init: Path, modules: ModuleTree, stream: Bina
     """Write the archive; the same inputs give the same bytes.
 
     ``busybox`` is a statically linked busybox, ``init`` the directory that holds inittab
-    and the scripts init, poweroff and reboot, which the kernel calls.
+    and the scripts init, udhcpc.script (for busybox's DHCP client), and poweroff and reboot,
+    which the kernel calls.
     """
     with CpioWriter(stream) as archive:
         for directory in _DIRECTORIES:
@@ -52,6 +66,8 @@ def build_initramfs(busybox: Path, init: Path, modules: ModuleTree, stream: Bina
         archive.symlink(_MODPROBE, "../bin/busybox")
         archive.file("init", (init / "init").read_bytes(), 0o755)
         archive.file("etc/inittab", (init / "inittab").read_bytes())
+        script = (init / "udhcpc.script").read_bytes()
+        archive.file("etc/udhcpc/default.script", script, 0o755)
         for name in ("poweroff", "reboot"):
             archive.file(f"sbin/{name}", (init / name).read_bytes(), 0o755)
         _add_modules(archive, modules.release, guest_modules(modules))
