@@ -120,8 +120,8 @@ def _console(process: DomainProcess, request: Request) -> None:
 
 
 def _trace(process: DomainProcess, request: Request) -> None:
-    sock = socket.socket(fileno=request.fds[0])
-    _in_hypervisor(process, request, lambda machine: process.trace(machine, sock))
+    begin = process.trace(socket.socket(fileno=request.fds[0]))
+    _in_hypervisor(process, request, begin)
 
 
 def _xenstore(process: DomainProcess, request: Request) -> None:

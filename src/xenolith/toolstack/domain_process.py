@@ -60,7 +60,7 @@ class DomainProcess:
         os.close(handover.fds["status"])
         self._log = ConsoleLog(handover.fds["console"])
         self.console = ConsoleClients(self.loop, self._log, self._type)
-        self._tracers = TraceClients()
+        self._tracers = TraceClients(self.loop)
         self.control = DomainControl(self, socket.socket(fileno=handover.fds["control"]))
         self.channels: dict[str, tuple[int, int]] = {}
         self.relay: XenstoreRelay | None = None
@@ -111,9 +111,8 @@ class DomainProcess:
             self._hypervisor_ended = True
         if self.devices is not None:
             self.devices.close()
-        self._tracers.close()
         # Behind what the machine posted last.
-        self.loop.post(lambda: self.console.drain(self.loop.stop))
+        self.loop.post(self._drain)
 
     def post(self, call: Callable[[Machine], None]) -> None:
         """Make a call in the hypervisor thread, or here when that thread has ended. I/O thread."""
@@ -140,15 +139,22 @@ class DomainProcess:
             if self.devices is not None:
                 self.devices.resumed()
 
-    def trace(self, machine: Machine, sock: socket.socket) -> None:
-        """Send a line for each hypercall to a client. Hypervisor thread."""
+    def trace(self, sock: socket.socket) -> Callable[[Machine], None]:
+        """Take in a client who wants a line for each hypercall; what begins to send them to him.
 
-        def write(line: str) -> None:
-            if not self._tracers.write(line):
-                machine.trace(None)
+        I/O thread; the answer is to be called in the hypervisor thread.
+        """
+        client = self._tracers.attach(sock)
 
-        self._tracers.attach(sock)
-        machine.trace(write)
+        def begin(machine: Machine) -> None:
+            def write(line: str) -> None:
+                if not self._tracers.write(line):
+                    machine.trace(None)
+
+            self._tracers.begin(client)
+            machine.trace(write)
+
+        return begin
 
     def console_output(self, data: bytes) -> None:
         """See MachineEvents. The output is in the log when this returns, whatever comes next."""
@@ -194,6 +200,19 @@ class DomainProcess:
             ImageFile(fds["kernel"], config.kernel or "") if "kernel" in fds else None,
             ImageFile(fds["ramdisk"], config.ramdisk or "") if "ramdisk" in fds else None,
         )
+
+    def _drain(self) -> None:
+        """Deliver what clients have not read yet, then end."""
+        left = 2
+
+        def drained() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                self.loop.stop()
+
+        self._tracers.drain(drained)
+        self.console.drain(drained)
 
     def _show(self) -> None:
         self._showing = False
