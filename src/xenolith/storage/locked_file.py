@@ -76,6 +76,17 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
         file.close()
 
 
+@contextmanager
+def replacing_file(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
+    """As :func:`new_file`, but what has the name already is replaced when the block ends well."""
+    directory, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
+    with new_file(temporary) as file:
+        yield file
+    os.rename(temporary, path)
+    _sync(directory)
+
+
 def _open_unnamed(directory: str) -> tuple[int, str | None]:
     """A new file without a name, or with a temporary one where the file system needs one."""
     try:
@@ -89,14 +100,21 @@ def _open_unnamed(directory: str) -> tuple[int, str | None]:
 
 def _name(old: str, new: str) -> None:
     """Give a file its name, on the disk too; unlike a rename, this replaces nothing."""
-    directory = os.open(
-        os.path.dirname(os.path.abspath(new)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    )
+    directory, name = os.path.split(os.path.abspath(new))
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # Only with a descriptor of a directory does Python follow the link to an unnamed file.
-        os.link(old, os.path.basename(new), dst_dir_fd=directory, follow_symlinks=True)
-        os.fsync(directory)
+        os.link(old, name, dst_dir_fd=fd, follow_symlinks=True)
     except OSError as error:
         raise ImageError(f"{new} cannot be created: {error.strerror}") from error
     finally:
-        os.close(directory)
+        os.close(fd)
+    _sync(directory)
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -13,6 +13,7 @@ from xenolith.storage import fallocate
 from xenolith.storage.file import ImageFile
 from xenolith.storage.holes import data_and_holes
 from xenolith.storage.image import SECTOR_SIZE, Extent
+from xenolith.storage.segment import Segment
 from xenolith.storage.vector import Cutter, fill_zeroes, total
 
 
@@ -78,6 +79,10 @@ class RawImage:
         """Data and holes, as far as the file system tells them apart (lseek(2))."""
         for start, end, data in data_and_holes(self._open_file, offset, offset + length):
             yield Extent(end - start, allocated=data, zero=not data)
+
+    def segments(self, start: int, end: int) -> list[Segment]:
+        """The one run that a range is, in the file."""
+        return [Segment(start, end, self._open_file, start)]
 
     def flush(self) -> None:
         """fdatasync(2)."""

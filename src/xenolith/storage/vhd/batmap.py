@@ -51,5 +51,19 @@ def regions(file: ImageFile, foot: Footer, head: Header) -> list[tuple[int, int]
     return [(at, at + SECTOR_SIZE), (start, start + sectors * SECTOR_SIZE)]
 
 
+def read(file: ImageFile, foot: Footer, head: Header) -> bytes:
+    """The map of an image; empty where there is none."""
+    if not is_there(file, foot, head):
+        return b""
+    at = offset_of(head)
+    _, start, sectors, _, _ = _HEADER.unpack(file.read(at, _HEADER.size).ljust(_HEADER.size, b"\0"))
+    return file.read(start, min(sectors * SECTOR_SIZE, _map_size(head.entries)))
+
+
+def has_full(full: bytes, block: int) -> bool:
+    """Whether a map has a block as full."""
+    return block >> 3 < len(full) and bool(full[block >> 3] & 0x80 >> (block & 7))
+
+
 def _map_size(entries: int) -> int:
     return -(-entries // (8 * SECTOR_SIZE)) * SECTOR_SIZE

@@ -8,25 +8,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import NamedTuple
 
-from xenolith.storage.file import ImageFile
+from xenolith.storage.segment import Segment
 from xenolith.storage.vhd.layer import Layer
 
 _MOST_SEGMENTS = 1 << 18
 """Extents to remember, some 40 MB; a guest can write a disk into ever smaller ones."""
-
-
-class Segment(NamedTuple):
-    """Bytes of the disk that are consecutive in one file, or zeroes."""
-
-    start: int
-    end: int
-    """Where they are on the disk."""
-    file: ImageFile | None
-    """None for zeroes."""
-    offset: int
-    """Where ``start`` is in the file."""
 
 
 class BlockMap:

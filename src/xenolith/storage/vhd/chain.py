@@ -13,8 +13,9 @@ from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
 from xenolith.storage.holes import data_and_holes
 from xenolith.storage.image import SECTOR_SIZE, Extent
+from xenolith.storage.segment import Segment
 from xenolith.storage.vector import Cutter, fill_zeroes, is_zero, total
-from xenolith.storage.vhd.block_map import BlockMap, Segment
+from xenolith.storage.vhd.block_map import BlockMap
 from xenolith.storage.vhd.layer import Layer
 from xenolith.storage.vhd.sparse_layer import SparseLayer
 from xenolith.storage.vhd.writable_layer import WritableLayer
@@ -114,6 +115,13 @@ class Chain:
                 place = self._allocate(leaf, block)
             leaf.punch(place + start - block * self._block_size, end - start)
             self._mark(leaf, block, start, end)
+
+    def allocate(self, start: int, end: int) -> None:
+        """Give the blocks of a range a place in the leaf; the disk does not change."""
+        leaf = self._writable_leaf()
+        for block, _, _ in self._pieces(start, end):
+            if leaf.place_of(block) is None:
+                self._allocate(leaf, block)
 
     def discard(self, offset: int, length: int) -> None:
         """Punch holes into what the leaf has."""

@@ -1,0 +1,58 @@
+"""Copying the contents of an image to a new one of another format."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+
+from xenolith.storage.copy import copy_image
+from xenolith.storage.file import ImageFile
+from xenolith.storage.locked_file import new_file
+from xenolith.storage.open import open_image
+from xenolith.storage.progress import Progress, silent
+from xenolith.storage.raw import RawImage
+from xenolith.storage.vhd.chain import Chain
+from xenolith.storage.vhd.create import write_dynamic, write_fixed
+from xenolith.storage.vhd.open import vhd_from
+
+
+class Target(StrEnum):
+    """What can be made."""
+
+    RAW = "raw"
+    DYNAMIC = "vhd"
+    FIXED = "vhd-fixed"
+
+
+def convert(
+    source: str | os.PathLike[str],
+    source_format: str,
+    destination: str | os.PathLike[str],
+    target: Target,
+    progress: Progress = silent,
+) -> None:
+    """Make ``destination``, which must not exist, complete or not at all.
+
+    ImageError where the source cannot be opened or the destination cannot be made.
+    """
+    live = open_image(source, source_format, writable=False)
+    try:
+        with new_file(destination) as file:
+            copy_image(live.image, _prepared(file, live.size, target), progress)
+            _complete(file, live.size, target)
+    finally:
+        live.close()
+
+
+def _prepared(file: ImageFile, size: int, target: Target) -> RawImage | Chain:
+    """An image of zeroes in a new file."""
+    if target is Target.DYNAMIC:
+        write_dynamic(file, size)
+        return vhd_from([file], read_only=False)
+    os.ftruncate(file.fd, size)
+    return RawImage(file, read_only=False, size=size)
+
+
+def _complete(file: ImageFile, size: int, target: Target) -> None:
+    if target is Target.FIXED:
+        write_fixed(file, size)
