@@ -1,0 +1,31 @@
+"""`vhd coalesce`: a link of a chain into its parent."""
+
+from __future__ import annotations
+
+import os
+
+from xenolith.cli.command import AT_LEAST_ONE, parse_options
+from xenolith.cli.progress_bar import progress_bar
+from xenolith.storage.snapshot import coalesce
+
+NAME = "coalesce"
+SYNOPSIS = "[--delete] IMAGE [CHILD...]"
+HELP = """\
+Move what an image holds into its parent
+The parent must have no other children. IMAGE is empty then, and shows what the parent holds.
+CHILD, a child of IMAGE, becomes one of the parent.
+-d, --delete            Delete IMAGE in the end.
+"""
+SHORT = "d"
+LONG = {"delete": "d"}
+
+
+def run(arguments: list[str]) -> int:
+    """Move it."""
+    options = parse_options(arguments, SHORT, LONG, AT_LEAST_ONE)
+    image, *children = options.operands
+    with progress_bar(image) as progress:
+        coalesce(image, children, progress)
+    if "d" in options:
+        os.unlink(image)
+    return 0
