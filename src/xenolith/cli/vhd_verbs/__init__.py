@@ -22,6 +22,7 @@ VERBS = (
     "convert",
     "info",
     "map",
+    "serve",
     "help",
 )
 """In the order of `vhd help`."""

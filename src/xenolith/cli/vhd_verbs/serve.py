@@ -57,12 +57,13 @@ def run(arguments: list[str]) -> int:
 
 def _serve(options: Options) -> None:
     path, name = options.operands[0], options.given.get("e", "")
+    listening = _listening(options)
     with ExitStack() as stack:
         image = open_image(path, options.given.get("f", "vhd"), writable="r" not in options)
         stack.callback(image.close)
         if not image.read_only:
             stack.callback(image.flush)
-        listener = stack.enter_context(_listening(options))
+        listener = stack.enter_context(listening)
         server = Server(image, name, path)
         stack.callback(server.close)
         if "P" in options:
