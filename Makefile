@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: run assets test test-packages test-fast test-slow check bench clean
 
-$(BIN)/.installed: pyproject.toml setup.py src/xenolith/engine/unicorn/_hooks.c
+$(BIN)/.installed: pyproject.toml setup.py $(wildcard src/xenolith/engine/unicorn/*.c)
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -1,12 +1,15 @@
-"""Builds the engine's C hooks; everything else is declared in pyproject.toml."""
+"""Builds the engine's C code; everything else is declared in pyproject.toml."""
 
 from setuptools import Extension, setup
 
-# A plain shared library, loaded by ctypes: it needs a C compiler but no Python headers.
-HOOKS = Extension(
-    "xenolith.engine.unicorn._hooks",
-    sources=["src/xenolith/engine/unicorn/_hooks.c"],
-    extra_compile_args=["-O2", "-Wall", "-Wextra", "-std=c11"],
-)
+# Plain shared libraries, loaded by ctypes: they need a C compiler but no Python headers.
+ENGINE = [
+    Extension(
+        f"xenolith.engine.unicorn.{name}",
+        sources=[f"src/xenolith/engine/unicorn/{name}.c"],
+        extra_compile_args=["-O2", "-Wall", "-Wextra", "-std=c11"],
+    )
+    for name in ("_hooks", "_short_cuts")
+]
 
-setup(ext_modules=[HOOKS])
+setup(ext_modules=ENGINE)

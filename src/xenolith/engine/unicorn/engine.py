@@ -26,6 +26,7 @@ from xenolith.engine.unicorn.library import (
 from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
+from xenolith.engine.unicorn.short_cuts import leave_short_cuts, take_short_cuts
 from xenolith.engine.unicorn.string_store import finish_string_store
 from xenolith.engine.unicorn.vcpu import Redelivery, UnicornVcpu
 from xenolith.engine.unicorn.vmcb import (
@@ -92,6 +93,7 @@ class UnicornEngine:
         request = (ctypes.c_uint32 * 1).from_address(self._cpu + layout.interrupt_request)
         self.interrupt_request = memoryview(request).cast("B").cast("I")
         self._cpu_state = env
+        take_short_cuts(lib, self._handle, self._cpu)
         self._context = install_hooks(lib, self._handle, self._cpu, layout, self)
         hooks = load_hooks()
         hooks.xenolith_catch_aborts()
@@ -208,6 +210,7 @@ class UnicornEngine:
     def close(self) -> None:
         """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""
         self._library.close(self._handle)
+        leave_short_cuts(self._handle)
         self._space.close()
 
     def on_exit(self, code: int) -> int:

@@ -1,0 +1,143 @@
+/*
+ * Short cuts on the emulator's slow paths of memory access; short_cuts.py finds what they need and puts them in.
+ *
+ * The library looks the memory region of a physical address up for each access that its TLB does not serve alone,
+ * by a walk; here it is one comparison. And it sends every store to a page that may also be executed down that
+ * path, in case code was translated from it. While Linux boots, all of its data lies in such pages. So whatever
+ * enters the TLB for the sake of data is made not executable there, after the code of the page, if there is any,
+ * is forgotten: executing it enters it anew, and from then on its stores are watched.
+ *
+ * Names and layouts are those of Unicorn's accel/tcg/cputlb.c and include/exec/cpu-defs.h.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define PAGE_BITS 12
+#define ENTRY_BITS 6
+#define PAGE_MASK (~((UINT64_C(1) << PAGE_BITS) - 1))
+#define NOWHERE UINT64_MAX
+#define CACHED_PAGES 1024
+
+enum access { DATA_LOAD, DATA_STORE, INSTRUCTION_FETCH };
+
+/* CPUTLBEntry */
+struct tlb_entry {
+    uint64_t read, write, code, physical;
+    uintptr_t addend;
+    uint64_t padding[3];
+};
+
+_Static_assert(sizeof(struct tlb_entry) == 1 << ENTRY_BITS, "CPU_TLB_ENTRY_BITS");
+
+/* CPUTLBDescFast; the mask is in bytes. */
+struct tlb {
+    uintptr_t mask;
+    struct tlb_entry *entries;
+};
+
+typedef void *find_region_fn(void *machine, uint64_t address);
+typedef bool fill_tlb_fn(void *cpu, uint64_t address, int size, int access, int mode, bool probe, uintptr_t caller);
+typedef uint64_t ram_address_fn(void *machine, void *host_address);
+typedef void forget_code_fn(void *machine, uint64_t start, uint64_t end);
+
+struct library {
+    find_region_fn *find_region;
+    fill_tlb_fn *fill_tlb;
+    ram_address_fn *ram_address;
+    forget_code_fn *forget_code;
+};
+
+struct short_cuts {
+    struct short_cuts *next;
+    struct library library;
+    void *machine, *cpu;
+    struct tlb *tlbs; /* one for each MMU mode */
+    struct {
+        uint64_t page;
+        void *region;
+    } cached[CACHED_PAGES];
+};
+
+static struct short_cuts *all;
+
+static void *find_region(void *machine, uint64_t address) {
+    struct short_cuts *cuts = all;
+    while (cuts->machine != machine)
+        cuts = cuts->next;
+    uint64_t page = address >> PAGE_BITS;
+    unsigned index = page % CACHED_PAGES;
+    if (cuts->cached[index].page == page)
+        return cuts->cached[index].region;
+    void *region = cuts->library.find_region(machine, address);
+    /* Regions come, but never go; where there is none yet, one may come. */
+    if (region) {
+        cuts->cached[index].page = page;
+        cuts->cached[index].region = region;
+    }
+    return region;
+}
+
+static struct tlb_entry *tlb_entry(const struct tlb *tlb, uint64_t address) {
+    return (struct tlb_entry *)((char *)tlb->entries + ((address >> PAGE_BITS << ENTRY_BITS) & tlb->mask));
+}
+
+static bool fill_tlb(void *cpu, uint64_t address, int size, int access, int mode, bool probe, uintptr_t caller) {
+    struct short_cuts *cuts = all;
+    while (cuts->cpu != cpu)
+        cuts = cuts->next;
+    const struct tlb *tlb = &cuts->tlbs[mode];
+    uint64_t page = address & PAGE_MASK;
+    /* Such as the page that this very access is made from, and that it may be about to change. */
+    bool executed = tlb_entry(tlb, address)->code == page;
+    /* Where the guest may not go, this leaves by siglongjmp(), across frames that hold nothing. */
+    if (!cuts->library.fill_tlb(cpu, address, size, access, mode, probe, caller))
+        return false;
+    struct tlb_entry *entry = tlb_entry(tlb, address);
+    if (access == INSTRUCTION_FETCH || executed || entry->write == NOWHERE)
+        return true;
+    /* What is no RAM says so in the low bits. */
+    if (entry->code != page || entry->read != page)
+        return true;
+    uint64_t start = cuts->library.ram_address(cuts->machine, (void *)(uintptr_t)(page + entry->addend));
+    cuts->library.forget_code(cuts->machine, start, start + (1 << PAGE_BITS));
+    entry->code = NOWHERE;
+    return true;
+}
+
+/*
+ * Put the short cuts into a machine: the slots hold the library's functions, at most one CPU runs at a time.
+ * Returns 0, or -1 where there is no memory.
+ */
+int xenolith_take_short_cuts(
+    void *machine, void *cpu, struct tlb *tlbs, const struct library *library, find_region_fn **region_slot,
+    fill_tlb_fn **fill_slot
+) {
+    struct short_cuts *cuts = malloc(sizeof *cuts);
+    if (!cuts)
+        return -1;
+    cuts->library = *library;
+    cuts->machine = machine;
+    cuts->cpu = cpu;
+    cuts->tlbs = tlbs;
+    for (unsigned index = 0; index < CACHED_PAGES; index++)
+        cuts->cached[index].page = NOWHERE;
+    cuts->next = all;
+    all = cuts;
+    *region_slot = find_region;
+    *fill_slot = fill_tlb;
+    return 0;
+}
+
+/* Forget a machine that is closed. */
+void xenolith_leave_short_cuts(void *machine) {
+    for (struct short_cuts **link = &all; *link; link = &(*link)->next) {
+        if ((*link)->machine == machine) {
+            struct short_cuts *cuts = *link;
+            *link = cuts->next;
+            free(cuts);
+            return;
+        }
+    }
+}
