@@ -19,7 +19,7 @@ from xenolith.abi.vcpu import Runstate
 from xenolith.abi.xs_wire import MessageType, RingError
 from xenolith.backends.xenbus import Guest
 from xenolith.builder.errors import BuildError
-from xenolith.machine.address import GuestPhys
+from xenolith.machine.address import GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
@@ -92,6 +92,9 @@ class FakeMachine:
         self._calls.put(None)
         self._thread.join()
 
+    def release(self) -> None:
+        self._memory.discard(Mfn(0), self._memory.frames)
+
     def pause(self) -> None:
         self._pauses += 1
 
@@ -162,6 +165,8 @@ class FakeMachine:
             self._events.log(argument)
         elif word == "print":
             self._print(b"x" * int(argument) + b"\n")
+        elif word == "fill":
+            self._memory.write(0, bytes(self._memory.size))
         elif word == "open":
             try:
                 os.open("/etc/passwd", os.O_RDONLY)

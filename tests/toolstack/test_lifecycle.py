@@ -171,3 +171,24 @@ def test_logs_say_what_happened(host: Host) -> None:
     text = (host.state_dir / "logs" / "xl-web.log").read_text()
     assert f"Domain web runs as domain {domid}\n" in text
     assert f"Domain {domid} has shut down, reason code 0; action is destroy\n" in text
+
+
+def resident_memory_file_kib(pid: int) -> int:
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("Pss_Shmem:"))
+
+
+def test_a_process_that_waits_for_a_reader_holds_no_memory_of_the_guest(host: Host) -> None:
+    with host.connect() as toolstack:
+        config = host.config("web", memory=64, on_poweroff="preserve")
+        domid = toolstack.create(config)
+        pid = host.pid_of("xen-web")
+        with toolstack.console(domid) as console:
+            console.sendall(b"fill\nprint 3000000\npoweroff\n")
+            assert toolstack.wait(domid).preserved
+            # It may still be dumped.
+            assert resident_memory_file_kib(pid) >= 64 << 10
+            toolstack.destroy(domid)
+            assert host.pid_of("xen-web") == pid
+            assert resident_memory_file_kib(pid) < 1 << 10
+            assert read_to_end(console).count(b"x") >= 3_000_000

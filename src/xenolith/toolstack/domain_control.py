@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xenolith.machine.event_loop import EventLoop
 from xenolith.toolstack import core_dump, rpc
 from xenolith.toolstack.machine import CoreMemory, Machine
 from xenolith.toolstack.rpc_loop import Listener, LoopConnection, Request
@@ -142,24 +141,32 @@ def _detach_device(process: DomainProcess, request: Request) -> None:
 
 def _dump_core(process: DomainProcess, request: Request) -> None:
     def start(machine: Machine) -> None:
-        arguments = (process.loop, request, machine.core_memory())
+        arguments = (process, request, machine.core_memory())
         threading.Thread(target=_write_core, args=arguments, name="core-dump").start()
 
     process.post(start)
 
 
-def _write_core(loop: EventLoop, request: Request, memory: CoreMemory) -> None:
+def _write_core(process: DomainProcess, request: Request, memory: CoreMemory) -> None:
     """Write the dump in a thread of its own: it takes seconds, and consoles go on."""
     (fd,) = request.fds
+    failure: str | None = None
     try:
         core_dump.write(fd, memory.fd, memory.stretches)
     except OSError as error:
-        sentence = f"The core dump failed: {error.strerror}"
-        loop.post(lambda: request.fail(sentence))
-    else:
-        loop.post(request.reply)
+        failure = error.strerror
     finally:
         os.close(fd)
+    process.loop.post(lambda: _report_core(process, request, failure))
+
+
+def _report_core(process: DomainProcess, request: Request, failure: str | None) -> None:
+    if process.stopping:
+        failure = "the domain was destroyed, and its memory with it"
+    if failure is None:
+        request.reply()
+    else:
+        request.fail(f"The core dump failed: {failure}")
 
 
 def _in_hypervisor(

@@ -69,7 +69,7 @@ class DomainProcess:
         """The hypervisor thread's alone, once the machine is built."""
         self._machine: Machine | None = None
         self._hypervisor_ended = False
-        self._stopping = False
+        self.stopping = False
         self._showing = False
         # The hypervisor thread's alone.
         self._untyped = b""
@@ -103,14 +103,16 @@ class DomainProcess:
 
     def stop(self) -> None:
         """End the machine, then the process once its last output is delivered. I/O thread."""
-        if self._stopping:
+        if self.stopping:
             return
-        self._stopping = True
+        self.stopping = True
         if self._machine is not None:
             self._machine.stop()
             self._hypervisor_ended = True
         if self.devices is not None:
             self.devices.close()
+        if self._machine is not None:
+            self._machine.release()
         # Behind what the machine posted last.
         self.loop.post(self._drain)
 

@@ -76,10 +76,12 @@ class Machine(Protocol):
         """Run a call in the hypervisor thread soon, the guest interrupted; from any thread."""
 
     def stop(self) -> None:
-        """End the hypervisor thread and give the memory back. I/O thread.
+        """End the hypervisor thread; return when it has made its last call. I/O thread."""
 
-        Returns when the hypervisor thread has made its last call; what console clients have not
-        read yet may keep the process alive for a while.
+    def release(self) -> None:
+        """Give the memory back to the host, once nothing uses it any more. I/O thread.
+
+        What console clients have not read yet may keep the process alive for a while.
         """
 
     def pause(self) -> None:

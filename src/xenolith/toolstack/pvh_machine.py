@@ -22,7 +22,7 @@ from xenolith.engine.hvm import CpuState
 from xenolith.hypervisor.domain import DomainParameters
 from xenolith.hypervisor.hvm.domain import HvmDomain
 from xenolith.hypervisor.trace.domain_trace import attach
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.toolstack.config import EngineChoice
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
@@ -86,6 +86,11 @@ class PvhMachine:
         """See Machine."""
         self._domain.post(self._domain.stop)
         self._thread.join()
+
+    def release(self) -> None:
+        """See Machine."""
+        machine = self._domain.memory.machine
+        machine.discard(Mfn(0), machine.frames)
 
     def pause(self) -> None:
         """See Machine."""
