@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import disk_model
 import pytest
 from disk_model import MIB, SECTOR, create_child, create_dynamic, create_fixed, pattern, read, write
 
@@ -31,7 +34,7 @@ def empty_file(path: Path) -> ImageFile:
 
 
 def writable(image: LiveImage, link: int) -> list[ImageFile]:
-    return [open_file(file.name, Access.WRITE) for file in image.files[max(link - 1, 0) : link + 2]]
+    return [open_file(file.name, Access.WRITE) for file in image.files[: link + 2]]
 
 
 def chain(directory: Path, links: int, base: str = "dynamic") -> tuple[LiveImage, bytearray]:
@@ -95,6 +98,18 @@ def guests(image: LiveImage, model: bytearray, count: int = 3) -> Iterator[None]
     if failures:
         raise failures[0]
     assert read(image, 0, SIZE) == model
+
+
+@pytest.fixture(autouse=True)
+def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whatever is written next have another modification time."""
+    original = disk_model.create_child
+
+    def create_child(path: Path, parent: Path, *args: Any, **options: Any) -> Path:
+        os.utime(parent, (1_500_000_000, 1_500_000_000))
+        return original(path, parent, *args, **options)
+
+    monkeypatch.setattr(sys.modules[__name__], "create_child", create_child)
 
 
 def reopened(path: str, image_format: str = "vhd") -> bytes:

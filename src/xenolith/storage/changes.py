@@ -26,7 +26,7 @@ from xenolith.storage.vhd.empty import empty
 from xenolith.storage.vhd.header import NO_PARENT
 from xenolith.storage.vhd.metadata import read_metadata
 from xenolith.storage.vhd.open import vhd_from
-from xenolith.storage.vhd.rewrite import UNCHECKED, reparent, set_parent_timestamp
+from xenolith.storage.vhd.rewrite import UNCHECKED, accept_parent, reparent, set_parent_timestamp
 from xenolith.storage.vhd.sparse_layer import SparseLayer
 
 _FEW_BLOCKS = 16
@@ -66,9 +66,9 @@ def coalesce(
 ) -> None:
     """Copy what the file at ``link`` (0 is the leaf) has into its parent, and do without it.
 
-    ``writable`` are these files opened anew for writing, without locks: the one before ``link`` if
-    there is one, that at ``link``, and its parent; they then belong to the image. The file that is
-    done without may be deleted; if it was the leaf it is empty now, and still shows the same disk.
+    ``writable`` are the files from the leaf to the parent, opened anew for writing, without locks;
+    they then belong to the image. The file that is done without may be deleted; if it was the leaf
+    it is empty now, and still shows the same disk.
     ImageError if another image uses the parent; whatever fails, the image remains in use as it was.
     """
     with live.changing:
@@ -97,7 +97,8 @@ def _coalesce(
     layer = live.image.layers[link]
     assert isinstance(layer, SparseLayer)
     is_raw = _parent_is_raw(files[link])
-    # From here on the parent changes, as nobody else may use it.
+    # The parent is going to change, and with its header each file seems to. From the leaf on, so
+    # that the chain can be opened at any moment.
     for file in writable[:-1]:
         set_parent_timestamp(file, UNCHECKED)
     if RawImage(below, read_only=True).size < layer.size if is_raw else _size(below) < layer.size:
@@ -119,7 +120,9 @@ def _coalesce(
         copy_blocks(layer, changed | live.written(), target, silent)
         target.flush()
         if link:
-            reparent(writable[0], raw_parent(below) if is_raw else vhd_parent(below))
+            reparent(writable[link - 1], raw_parent(below) if is_raw else vhd_parent(below))
+            for child in range(link - 2, -1, -1):
+                accept_parent(writable[child], writable[child + 1])
             lock.release(below)
             lock.acquire(below, Access.READ)
         else:
@@ -162,8 +165,10 @@ def _refuse_read_only(live: LiveImage) -> None:
 def _check_files(files: Sequence[ImageFile], link: int, writable: Sequence[ImageFile]) -> None:
     if not 0 <= link < len(files) - 1:
         raise ImageError(f"{files[0].name} has no file number {link} that has a parent")
-    if _identities(files[max(link - 1, 0) : link + 2]) != _identities(writable):
-        raise ImageError(f"these are not the files beside number {link} of {files[0].name}")
+    if _identities(files[: link + 2]) != _identities(writable):
+        raise ImageError(
+            f"these are not the files of {files[0].name} down to the parent of number {link}"
+        )
 
 
 def _identities(files: Iterable[ImageFile]) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from xenolith.storage import changes
 from xenolith.storage.errors import ImageError
@@ -13,8 +14,9 @@ from xenolith.storage.locked_file import new_file, open_file, open_locked, repla
 from xenolith.storage.open import Format, locate, open_image
 from xenolith.storage.progress import Progress, silent
 from xenolith.storage.vhd.create import Parent, raw_parent, vhd_parent, write_differencing
-from xenolith.storage.vhd.parent import open_parent, parent_header
-from xenolith.storage.vhd.rewrite import UNCHECKED, reparent, set_parent_timestamp
+from xenolith.storage.vhd.header import NO_PARENT
+from xenolith.storage.vhd.parent import find_parent, parent_header
+from xenolith.storage.vhd.rewrite import UNCHECKED, accept_parent, reparent, set_parent_timestamp
 
 
 def snapshot(
@@ -67,22 +69,46 @@ def free_base_name(image: str) -> str:
     return name
 
 
-def coalesce(image: str, children: Sequence[str], progress: Progress = silent) -> None:
-    """Move what a VHD holds into its parent, which its children then have for theirs.
+def coalesce(image: str, descendants: Sequence[str], progress: Progress = silent) -> None:
+    """Move what a VHD holds into its parent.
 
-    Whenever this is interrupted, each image holds the same.
+    ``descendants`` are images whose chains it is in: those become shorter. Whenever this is
+    interrupted, each of them and the image hold the same.
     """
-    opened = [open_locked(child, Access.WRITE) for child in children]
-    try:
-        _check_children(image, opened)
-        for child in opened:
-            set_parent_timestamp(child, UNCHECKED)
+    with ExitStack() as stack:
+        opened: dict[tuple[int, int], ImageFile] = {}
+        lineages = [_lineage(image, path, opened, stack) for path in descendants]
+        for lineage in lineages:
+            for file in lineage:
+                set_parent_timestamp(file, UNCHECKED)
         identity = _coalesce(image, progress)
-        for child in opened:
-            reparent(child, identity)
-    finally:
-        for child in opened:
-            child.close()
+        for lineage in lineages:
+            _adopt(lineage, identity)
+
+
+def _lineage(
+    image: str, path: str, opened: dict[tuple[int, int], ImageFile], stack: ExitStack
+) -> list[ImageFile]:
+    """The files from a descendant up to the image's child, opened and locked for writing once."""
+    lineage: list[ImageFile] = []
+    current = path
+    while not os.path.samefile(current, image):
+        status = os.stat(current)
+        file = opened.get((status.st_dev, status.st_ino))
+        if file is None:
+            file = open_locked(current, Access.WRITE)
+            stack.callback(file.close)
+            opened[status.st_dev, status.st_ino] = file
+        head = parent_header(file)
+        if head is None or file in lineage:
+            raise ImageError(f"{image} is no ancestor of {path}")
+        lineage.append(file)
+        current = find_parent(file, head)
+        if head.parent_id == NO_PARENT and not os.path.samefile(current, image):
+            raise ImageError(f"{image} is no ancestor of {path}")
+    if not lineage:
+        raise ImageError(f"{path} is the image itself, not one of its descendants")
+    return lineage
 
 
 def _coalesce(image: str, progress: Progress) -> Parent:
@@ -99,15 +125,10 @@ def _coalesce(image: str, progress: Progress) -> Parent:
         live.close()
 
 
-def _check_children(image: str, children: Sequence[ImageFile]) -> None:
-    """ImageError unless the image is the parent of each."""
-    for child in children:
-        head = parent_header(child)
-        if head is None:
-            raise ImageError(f"{child.name} has no parent")
-        parent = open_parent(child, head)
-        try:
-            if not os.path.samefile(parent.name, image):
-                raise ImageError(f"the parent of {child.name} is {parent.name}, not {image}")
-        finally:
-            parent.close()
+def _adopt(lineage: Sequence[ImageFile], parent: Parent) -> None:
+    """Give the last file of a lineage another parent, and let the others take note."""
+    head = parent_header(lineage[-1])
+    if head is not None and head.parent_id != parent.unique_id:
+        reparent(lineage[-1], parent)
+    for child in range(len(lineage) - 2, -1, -1):
+        accept_parent(lineage[child], lineage[child + 1])

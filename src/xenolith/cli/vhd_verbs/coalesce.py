@@ -9,11 +9,11 @@ from xenolith.cli.progress_bar import progress_bar
 from xenolith.storage.snapshot import coalesce
 
 NAME = "coalesce"
-SYNOPSIS = "[--delete] IMAGE [CHILD...]"
+SYNOPSIS = "[--delete] IMAGE [DESCENDANT...]"
 HELP = """\
 Move what an image holds into its parent
 The parent must have no other children. IMAGE is empty then, and shows what the parent holds.
-CHILD, a child of IMAGE, becomes one of the parent.
+DESCENDANT is an image whose chain IMAGE is in; IMAGE is taken out of that.
 -d, --delete            Delete IMAGE in the end.
 """
 SHORT = "d"
@@ -23,9 +23,9 @@ LONG = {"delete": "d"}
 def run(arguments: list[str]) -> int:
     """Move it."""
     options = parse_options(arguments, SHORT, LONG, AT_LEAST_ONE)
-    image, *children = options.operands
+    image, *descendants = options.operands
     with progress_bar(image) as progress:
-        coalesce(image, children, progress)
+        coalesce(image, descendants, progress)
     if "d" in options:
         os.unlink(image)
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
 from xenolith.storage.lock import Access
-from xenolith.storage.locked_file import open_locked
+from xenolith.storage.locked_file import open_file, open_locked
 from xenolith.storage.vhd import locator, timestamp
 from xenolith.storage.vhd.header import NO_PARENT, Header
 from xenolith.storage.vhd.metadata import read_metadata
@@ -48,20 +48,23 @@ def parent_header(file: ImageFile) -> Header | None:
 
 def open_parent(child: ImageFile, head: Header, access: Access = Access.READ) -> ImageFile:
     """Open and lock the parent that a child's header names."""
+    return open_locked(find_parent(child, head), access)
+
+
+def find_parent(child: ImageFile, head: Header) -> str:
+    """The path of the parent that a child's header names; ImageError where there is none."""
     rejected = []
     for path in paths(child, head):
         if not os.path.exists(path):
             rejected.append(f"{path} does not exist")
             continue
-        file = open_locked(path, access)
+        file = open_file(path, Access.READ)
         try:
             reason = _not_the_parent(file, head)
-        except BaseException:
+        finally:
             file.close()
-            raise
         if reason is None:
-            return file
-        file.close()
+            return path
         rejected.append(reason)
     reasons = ", ".join(rejected) or "its header names none"
     raise ImageError(f"the parent of {child.name} cannot be found: {reasons}")

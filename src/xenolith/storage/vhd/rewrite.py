@@ -26,7 +26,8 @@ UNCHECKED = 0
 def set_parent_timestamp(file: ImageFile, stamp: int) -> None:
     """Say when the parent was modified last, or that it does not matter."""
     metadata, head = _differencing(file)
-    write_header(file, metadata.footer, replace(head, parent_timestamp=stamp))
+    if head.parent_timestamp != stamp:
+        write_header(file, metadata.footer, replace(head, parent_timestamp=stamp))
 
 
 def reparent(file: ImageFile, parent: Parent) -> None:
