@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run assets test test-packages test-fast test-slow check bench clean
+.PHONY: run assets debian test test-packages test-fast test-slow check bench clean
 
 $(BIN)/.installed: pyproject.toml setup.py $(wildcard src/xenolith/engine/unicorn/*.c)
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
@@ -19,6 +19,11 @@ assets: $(BIN)/.installed
 run: assets
 	$(BIN)/python -m xenolith.cli.demo examples/debian.cfg
 
+# A whole Debian in a VHD: made by mmdebstrap once, kept in the user's cache directory.
+debian: $(BIN)/.installed
+	scripts/need-packages e2fsprogs mmdebstrap uidmap
+	$(BIN)/python -m xenolith.cli.debian --link-into examples/guest/debian
+
 check: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,7 +34,7 @@ test-fast: $(BIN)/.installed
 
 # Tests that compare with Debian's own headers and tools skip where these cannot be installed.
 test-packages:
-	scripts/need-packages acpica-tools libc6-dev libxen-dev xenstore-utils || true
+	scripts/need-packages acpica-tools libc6-dev libnbd-bin libxen-dev qemu-utils xenstore-utils xorriso || true
 
 test: check assets test-packages
 	$(BIN)/pytest -m 'not slow'
