@@ -26,7 +26,11 @@ from xenolith.engine.unicorn.library import (
 from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
-from xenolith.engine.unicorn.short_cuts import leave_short_cuts, take_short_cuts
+from xenolith.engine.unicorn.short_cuts import (
+    leave_short_cuts,
+    prepare_short_cuts,
+    take_short_cuts,
+)
 from xenolith.engine.unicorn.string_store import finish_string_store
 from xenolith.engine.unicorn.vcpu import Redelivery, UnicornVcpu
 from xenolith.engine.unicorn.vmcb import (
@@ -45,7 +49,7 @@ _PRIVATE_BASE = 1 << 41
 _PRIVATE_BYTES = 4 << 20
 _STARTING_SLICE_US = 3000
 
-_CODE_BUFFER_BYTES = 24 << 20
+_CODE_BUFFER_BYTES = 20 << 20
 
 
 @cache
@@ -58,6 +62,7 @@ def prepare() -> None:
     library = _load()
     find_layout(library)
     load_hooks()
+    prepare_short_cuts(library)
     tsc.frequency(library.read_tsc)
 
 

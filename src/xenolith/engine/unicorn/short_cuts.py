@@ -60,6 +60,12 @@ class _Slots(NamedTuple):
     fill_tlb: int
 
 
+def prepare_short_cuts(library: Library) -> None:
+    """Find and verify what they need, so that forked processes, which may open no files, have it. EngineError."""
+    _load()
+    _find_slots(library)
+
+
 def take_short_cuts(library: Library, handle: c_void_p, cpu: int) -> None:
     """Put the short cuts in; :func:`leave_short_cuts` follows when the machine is closed. EngineError."""
     slots = _find_slots(library)
