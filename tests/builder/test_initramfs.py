@@ -19,11 +19,11 @@ from xenolith.builder.cpio import CpioWriter
 from xenolith.builder.errors import BuildError
 from xenolith.builder.initramfs import build_initramfs, modules_alias, modules_dep
 from xenolith.builder.kernel_modules import ModuleTree, module_name
+from xenolith.cli import assets as program
 
 from .archive import Entry, read_archive
 from .images import kernel_module
 
-INIT = Path(__file__).parents[2] / "guests" / "init"
 ROOT = (0, 0)
 
 
@@ -164,15 +164,15 @@ def ramdisk(modules_directory: Path) -> bytes:
     busybox = modules_directory.parent / "busybox"
     busybox.write_bytes(b"\x7fELF static busybox")
     stream = io.BytesIO()
-    build_initramfs(busybox, INIT, ModuleTree(modules_directory), stream)
+    build_initramfs(busybox, program.INIT, ModuleTree(modules_directory), stream)
     return stream.getvalue()
 
 
 def test_the_ramdisk_holds_what_the_kernel_calls(modules_directory: Path) -> None:
     entries = read_archive(ramdisk(modules_directory))
-    for program in ("init", "sbin/poweroff", "sbin/reboot", "bin/busybox"):
-        assert stat.S_ISREG(entries[program].mode)
-        assert entries[program].mode & 0o111 == 0o111
+    for path in ("init", "sbin/poweroff", "sbin/reboot", "bin/busybox"):
+        assert stat.S_ISREG(entries[path].mode)
+        assert entries[path].mode & 0o111 == 0o111
     for link in ("sbin/modprobe", "bin/sh"):
         target = os.path.normpath(os.path.join(os.path.dirname(link), entries[link].data.decode()))
         assert target == "bin/busybox"

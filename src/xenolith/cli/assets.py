@@ -10,12 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from xenolith.builder import assets
 from xenolith.builder.assets import FLAVOURS, Assets, Guest
 from xenolith.builder.errors import BuildError
 from xenolith.builder.symlink import replace_symlink
 
-INIT = Path(__file__).resolve().parents[3] / "guests" / "init"
-"""The guest's init scripts, which are in the source tree and not in the package."""
+INIT = Path(assets.__file__).with_name("guest_init")
+"""The scripts of the guests' small user space."""
 
 INTERRUPTED = 130
 
@@ -24,8 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program with these arguments, its name left out; return the exit status."""
     options = _parser().parse_args(argv)
     try:
-        assets = Assets(INIT, _report)
-        make = assets.update if options.update else assets.ensure
+        made = Assets(INIT, _report)
+        make = made.update if options.update else made.ensure
         for flavour in _flavours(options.flavour):
             guest = make(flavour)
             if options.link_into is not None:
