@@ -70,6 +70,20 @@ class DomainEnd(NamedTuple):
     """Whether the domain is still there, shut down, for somebody to look at."""
 
 
+class DeviceInfo(NamedTuple):
+    """One device as `xl block-list` and `xl network-list` show it; -1 is what the guest has not said."""
+
+    devid: int
+    backend_domid: int
+    frontend_domid: int
+    state: int
+    """The frontend's (abi.xenbus.XenbusState)."""
+    event_channel: int
+    ring_ref: int
+    backend: str
+    """The backend's path in xenstore."""
+
+
 class Toolstack:
     """A connection to the daemon of this user; also a context manager.
 
@@ -204,6 +218,30 @@ class Toolstack:
     def sysrq(self, domid: int, letter: str) -> None:
         """Press a magic SysRq key in the guest, through control/sysrq."""
         self._call("sysrq", domid=domid, letter=letter)
+
+    def devices(self, domid: int, kind: str) -> builtins.list[DeviceInfo]:
+        """A domain's devices of a kind (``vbd``, ``vif``), by number."""
+        return [DeviceInfo(*row) for row in self._call("devices", domid=domid, kind=kind)]
+
+    def attach_disk(self, domid: int, disk: str, directory: str) -> None:
+        """Attach the disk that a string of xl.cfg describes; relative paths begin at ``directory``."""
+        self._call("attach_disk", domid=domid, disk=disk, directory=directory)
+
+    def detach_disk(self, domid: int, vdev: str, *, force: bool = False) -> None:
+        """Have the guest let go of a disk, or with ``force`` take it away."""
+        self._call("detach_disk", domid=domid, vdev=vdev, force=force)
+
+    def insert_medium(self, domid: int, vdev: str, target: str) -> None:
+        """Put a medium, at an absolute path, into a drive in place of what is in there."""
+        self._call("insert_medium", domid=domid, vdev=vdev, target=target)
+
+    def eject_medium(self, domid: int, vdev: str) -> None:
+        """Take the medium out of a drive."""
+        self._call("eject_medium", domid=domid, vdev=vdev)
+
+    def measure_disk(self, domid: int, vdev: str) -> None:
+        """Tell the guest how long a disk's image is now."""
+        self._call("measure_disk", domid=domid, vdev=vdev)
 
     def dump_core(self, domid: int, path: str) -> None:
         """Write the domain's memory as an ELF core file at an absolute path."""

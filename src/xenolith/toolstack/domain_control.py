@@ -139,6 +139,11 @@ def _detach_device(process: DomainProcess, request: Request) -> None:
     process.devices.detach(request)
 
 
+def _change_device(process: DomainProcess, request: Request) -> None:
+    assert process.devices is not None
+    process.devices.change(request)
+
+
 def _dump_core(process: DomainProcess, request: Request) -> None:
     def start(machine: Machine) -> None:
         arguments = (process, request, machine.core_memory())
@@ -197,5 +202,6 @@ _HANDLERS: dict[str, Callable[[DomainProcess, Request], None]] = {
     "xenstore": _xenstore,
     "attach_device": _attach_device,
     "detach_device": _detach_device,
+    "change_device": _change_device,
     "dump_core": _dump_core,
 }

@@ -7,15 +7,14 @@ hypervisor thread.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xenolith.backends.io_thread import IoThread
-from xenolith.backends.xenbus import StoreClient, Xenbus
+from xenolith.backends.xenbus import Device, Nodes, StoreClient, Xenbus
 from xenolith.machine.event_loop import EventLoop
 from xenolith.storage.errors import ImageError
 from xenolith.toolstack import rpc
-from xenolith.toolstack.devices.backends import BACKENDS
+from xenolith.toolstack.devices.backends import BACKENDS, CHANGES
 from xenolith.toolstack.rpc_loop import Request
 
 if TYPE_CHECKING:
@@ -43,24 +42,64 @@ class DomainDevices:
         try:
             backend = BACKENDS[kind](guest, self._io, request.params["settings"], request.fds)
         except (ImageError, OSError, ValueError) as error:
-            rpc.close_all(request.fds)
             request.fail(str(error))
             return
         if self._bus is None:
             self._bus = Xenbus(guest, self._store)
         bus = self._bus
-        self._in_hypervisor(request, lambda: bus.add(kind, devid, backend))
+
+        def add() -> None:
+            try:
+                bus.add(kind, devid, backend)
+            except ValueError as error:
+                backend.close()
+                self._fail(request, error)
+            else:
+                self._loop.post(request.reply)
+
+        self._machine.post(add)
+
+    def change(self, request: Request) -> None:
+        """Change a device as ``settings`` and descriptors say; answered when that is done."""
+        kind, settings = request.params["kind"], request.params["settings"]
+
+        def prepare(device: Device) -> None:
+            try:
+                change = CHANGES[kind](device.backend, settings, request.fds)
+            except (ImageError, OSError, ValueError) as error:
+                request.fail(str(error))
+            else:
+                self._machine.post(lambda: change(lambda nodes: done(device, nodes)))
+
+        def done(device: Device, nodes: Nodes) -> None:
+            device.update(nodes)
+            self._loop.post(request.reply)
+
+        def find() -> None:
+            try:
+                device = self._find(request)
+            except ValueError as error:
+                rpc.close_all(request.fds)
+                self._fail(request, error)
+            else:
+                self._loop.post(lambda: prepare(device))
+
+        self._machine.post(find)
 
     def detach(self, request: Request) -> None:
         """Serve a device no more; answered when nothing of it is in use."""
-        kind, devid = request.params["kind"], request.params["devid"]
 
-        def run() -> None:
-            if self._bus is None:
-                raise ValueError(f"there is no {kind} {devid}")
+        def remove() -> None:
+            try:
+                self._find(request)
+            except ValueError as error:
+                self._fail(request, error)
+                return
+            assert self._bus is not None
+            kind, devid = request.params["kind"], request.params["devid"]
             self._bus.remove(kind, devid, lambda: self._loop.post(request.reply))
 
-        self._run(request, run)
+        self._machine.post(remove)
 
     def resumed(self) -> None:
         """The domain runs again after it was held. Hypervisor thread."""
@@ -72,21 +111,14 @@ class DomainDevices:
         for device in self._bus or ():
             device.backend.close()
 
-    def _in_hypervisor(self, request: Request, call: Callable[[], object]) -> None:
-        """Make a call in the hypervisor thread and answer when it is done."""
+    def _find(self, request: Request) -> Device:
+        """The device that a request is about; ValueError. Hypervisor thread."""
+        kind, devid = request.params["kind"], request.params["devid"]
+        if self._bus is None:
+            raise ValueError(f"there is no {kind} {devid}")
+        return self._bus.find(kind, devid)
 
-        def run() -> None:
-            call()
-            self._loop.post(request.reply)
-
-        self._run(request, run)
-
-    def _run(self, request: Request, call: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                call()
-            except ValueError as error:
-                sentence = str(error)
-                self._loop.post(lambda: request.fail(sentence))
-
-        self._machine.post(run)
+    def _fail(self, request: Request, error: Exception) -> None:
+        """Answer with an error. Hypervisor thread."""
+        sentence = str(error)
+        self._loop.post(lambda: request.fail(sentence))

@@ -22,6 +22,8 @@ class DiskFormat(StrEnum):
     QCOW2 = "qcow2"
     VHD = "vhd"
     QED = "qed"
+    VHDX = "vhdx"
+    VMDK = "vmdk"
     EMPTY = "empty"
 
 

@@ -22,12 +22,12 @@ class Effect(Enum):
 
 _HONOURED = """
     name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus engine
-    on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels
+    on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk
 """
 
 _PENDING = """
     cpus cpus_soft cpu_weight cpu_cap cap pool nomigrate
-    bootloader bootloader_args bootargs boot acpi apic serial disk vif vfb
+    bootloader bootloader_args bootargs boot acpi apic serial vif vfb
 
     bootloader_restrict bootloader_user max_maptrack_frames max_grant_version
     period slice latency extratime vnuma seclabel init_seclabel driver_domain passthrough

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from xenolith.toolstack.config.disk import DiskConfig
 from xenolith.toolstack.config.domain_config import DomainConfig
 from xenolith.toolstack.config.errors import ConfigError, Problem
 from xenolith.toolstack.config.interpret import interpret
@@ -77,4 +78,18 @@ def _with_files_found(
             problems.append(Problem(settings[key].position, text))
     if problems:
         raise ConfigError(problems)
-    return dataclasses.replace(config, kernel=found.get("kernel"), ramdisk=found.get("ramdisk"))
+    return dataclasses.replace(
+        config,
+        kernel=found.get("kernel"),
+        ramdisk=found.get("ramdisk"),
+        disk=tuple(_with_place(disk, directories) for disk in config.disk),
+    )
+
+
+def _with_place(disk: DiskConfig, directories: Sequence[str]) -> DiskConfig:
+    """A disk whose target is absolute; whether it can be opened is found out when it is."""
+    if disk.target is None:
+        return disk
+    candidates = [os.path.normpath(os.path.join(place, disk.target)) for place in directories]
+    found = next((path for path in candidates if os.path.exists(path)), candidates[0])
+    return dataclasses.replace(disk, target=found)

@@ -19,9 +19,17 @@ from xenolith.builder.image_file import ImageFile
 from xenolith.builder.kernel_cache import Slot
 from xenolith.toolstack import paths, rpc, rpc_loop, status_page
 from xenolith.toolstack.config import DomainConfig
-from xenolith.toolstack.daemon import domain_files, ending, lifecycle, xenstore_layout
+from xenolith.toolstack.daemon import (
+    devices,
+    disks,
+    domain_files,
+    ending,
+    lifecycle,
+    xenstore_layout,
+)
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.devices.new_device import NewDevice
 from xenolith.xenstore.errors import XenstoreError
 
 if TYPE_CHECKING:
@@ -43,7 +51,7 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     creation = _Creation(daemon, domain, created, paused=paused)
     try:
         creation.start()
-    except (OSError, BuildError) as error:
+    except (OSError, BuildError, DaemonError) as error:
         creation.undo()
         raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
     return domain.domid
@@ -68,6 +76,8 @@ class _Creation:
         self._paused = paused
         self._slot: Slot | None = None
         self._fds: dict[str, int] = {}
+        self._devices: list[NewDevice] = []
+        """Those that are not attached yet."""
         self._error = DaemonError(f"Domain {domain.name} was destroyed while it was created")
 
     def start(self) -> None:
@@ -75,6 +85,7 @@ class _Creation:
         domain, daemon = self._domain, self._daemon
         domain.save()
         self._open_files()
+        self._devices = disks.open_all(domain.config)
         guests_end, guests = socket.socketpair()
         backends_end, backends = socket.socketpair()
         self._fds |= {"xenstore": guests.detach(), "backends": backends.detach()}
@@ -97,6 +108,7 @@ class _Creation:
         """Leave nothing behind; the domain has no process yet."""
         rpc.close_all(list(self._fds.values()))
         self._discard_slot()
+        self._discard_devices()
         ending.release(self._daemon, self._domain)
 
     def _open_files(self) -> None:
@@ -138,6 +150,7 @@ class _Creation:
         if domain.released:
             domain.kill()
             domain.close()
+            self._discard_devices()
             return
         self._daemon.watch_process(domain)
         try:
@@ -158,7 +171,17 @@ class _Creation:
             self._slot = None
         domain = self._domain
         xenstore_layout.publish_channels(self._daemon.store, domain.domid, result)
-        if self._paused or domain.connection is None:
+        self._attach_devices(None)
+
+    def _attach_devices(self, error: DaemonError | None) -> None:
+        """Attach one device after the other, then let the guest run."""
+        domain = self._domain
+        if error is not None:
+            self._fail(str(error))
+        elif self._devices:
+            device = self._devices.pop(0)
+            devices.attach(self._daemon, domain, device, self._attach_devices)
+        elif self._paused or domain.connection is None:
             self._started(None, [])
         else:
             domain.connection.call("unpause", {}, self._started)
@@ -186,11 +209,17 @@ class _Creation:
         """End what there is of the domain; that it is gone will be reported."""
         domain = self._domain
         self._discard_slot()
+        self._discard_devices()
         if domain.released:
             return
         domain.log(f"Domain {domain.domid} could not be created: {why}")
         self._error = DaemonError(f"Domain {domain.name} cannot be created: {why}")
         ending.destroy(self._daemon, domain)
+
+    def _discard_devices(self) -> None:
+        for device in self._devices:
+            device.close()
+        self._devices.clear()
 
     def _discard_slot(self) -> None:
         if self._slot is not None:

@@ -17,7 +17,7 @@ from xenolith.toolstack import paths
 from xenolith.toolstack.client import DomainEnd
 from xenolith.toolstack.config import Action, DomainConfig
 from xenolith.toolstack.config.domain_config import new_uuid
-from xenolith.toolstack.daemon import creation, ending, xenstore_layout
+from xenolith.toolstack.daemon import creation, devices, ending, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 
@@ -101,7 +101,8 @@ def _rename_restart(daemon: Daemon, domain: Domain) -> None:
         name = f"{name}-{domain.domid}"
     domain.config = dataclasses.replace(old, name=name, uuid=new_uuid())
     xenstore_layout.preserve(daemon.store, domain.domid, old, domain.config)
-    _preserve(domain, _start_successor(daemon, old))
+    # Its heir is to have its disks.
+    devices.detach_all(daemon, domain, lambda: _preserve(domain, _start_successor(daemon, old)))
 
 
 def _preserve(domain: Domain, successor: int | None) -> None:

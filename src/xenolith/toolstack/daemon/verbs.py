@@ -20,6 +20,7 @@ from xenolith.toolstack.daemon import (
     lifecycle,
     xenstore_layout,
 )
+from xenolith.toolstack.daemon.device_verbs import DEVICE_VERBS
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 def serve(daemon: Daemon, request: Request) -> None:
     """Answer one request of a client, now or later."""
     rpc.close_all(request.fds)
-    if request.method in _VERBS:
+    if request.method in _VERBS or request.method in DEVICE_VERBS:
         _run(daemon, request)
     else:
         request.fail(f"The daemon knows no {request.method}", rpc.METHOD_NOT_FOUND)
@@ -43,6 +44,8 @@ def _run(daemon: Daemon, request: Request) -> None:
     try:
         if request.method in _FOR_ITS_PROCESS and (domain := _domain(daemon, request)).building:
             domain.when_built(lambda: _run(daemon, request))
+        elif request.method in DEVICE_VERBS:
+            DEVICE_VERBS[request.method](daemon, _domain(daemon, request), request)
         else:
             _VERBS[request.method](daemon, request)
     except DaemonError as error:
@@ -352,6 +355,7 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
 }
 
 _FOR_ITS_PROCESS = {
+    *DEVICE_VERBS,
     "pause",
     "unpause",
     "trigger",

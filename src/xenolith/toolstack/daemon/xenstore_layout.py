@@ -30,6 +30,9 @@ _WRITABLE = (
 )
 
 
+_BACKENDS = "/local/domain/0/backend"
+
+
 def domain_path(domid: int) -> str:
     """Where a domain's own nodes are."""
     return f"/local/domain/{domid}"
@@ -44,7 +47,7 @@ def _vm_path(uuid: str) -> str:
 
 
 def _console_backend(domid: int) -> str:
-    return f"/local/domain/0/backend/console/{domid}"
+    return f"{_BACKENDS}/console/{domid}"
 
 
 def create(store: Store, domid: int, config: DomainConfig, log: str) -> None:
@@ -150,7 +153,8 @@ def remove(store: Store, domid: int) -> None:
     """Remove every node of a domain that is gone."""
     home = domain_path(domid)
     with store.transaction() as nodes:
-        paths = [home, _libxl_path(domid), _console_backend(domid)]
+        kinds = nodes.directory(_BACKENDS) if nodes.exists(_BACKENDS) else []
+        paths = [home, _libxl_path(domid), *(f"{_BACKENDS}/{kind}/{domid}" for kind in kinds)]
         if nodes.exists(f"{home}/vm"):
             paths.append(nodes.read(f"{home}/vm").decode())
         for path in paths:

@@ -82,13 +82,6 @@ def request_removal(store: Store, domid: int, kind: str, devid: int) -> None:
             nodes.write(f"{back}/state", str(XenbusState.Closing.value))
 
 
-def withdraw_removal(store: Store, domid: int, kind: str, devid: int) -> None:
-    """The frontend has not let go, and keeps the device."""
-    back = backend_path(domid, kind, devid)
-    if store.exists(back):
-        store.write(f"{back}/online", "1")
-
-
 def is_closed(store: Store, domid: int, kind: str, devid: int) -> bool:
     """Whether the backend has closed the device, or was never connected by anybody."""
     state = f"{backend_path(domid, kind, devid)}/state"
@@ -105,9 +98,3 @@ def remove(store: Store, domid: int, kind: str, devid: int) -> None:
         ):
             if nodes.exists(path):
                 nodes.rm(path)
-
-
-def remove_all(store: Store, domid: int, kind: str) -> None:
-    """Remove what is left of a domain's devices of a kind below the backends' directory."""
-    if store.exists(backend_kind_path(domid, kind)):
-        store.rm(backend_kind_path(domid, kind))

@@ -1,0 +1,224 @@
+"""How devices of any kind come to a domain and leave it, while it is made and while it runs.
+
+As in libxl (libxl_device.c): the nodes come first, then the backend; a frontend is asked to let go of a
+device before it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from xenolith.abi.xenbus import XenbusState
+from xenolith.machine.event_loop import Timer
+from xenolith.toolstack import rpc
+from xenolith.toolstack.client import DeviceInfo
+from xenolith.toolstack.daemon.domain import Domain
+from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.devices import nodes
+from xenolith.toolstack.devices.new_device import NewDevice
+from xenolith.toolstack.rpc_loop import LoopConnection
+from xenolith.xenstore.errors import XenstoreError
+from xenolith.xenstore.watch import Watch
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.daemon.server import Daemon
+
+DETACH_TIMEOUT_S = 10.0
+"""How long a guest may take to let go of a device (LIBXL_DESTROY_TIMEOUT of libxl)."""
+
+Then = Callable[[DaemonError | None], None]
+"""Takes why something failed; None if it did not."""
+
+
+def attach(daemon: Daemon, domain: Domain, device: NewDevice, then: Then) -> None:
+    """Make a device's nodes and have its backend served; its descriptors are taken."""
+    kind, devid = device.kind, device.devid
+
+    def attached(result: Any, _fds: list[int]) -> None:
+        if isinstance(result, Exception):
+            _remove_nodes(daemon, domain, kind, devid)
+            then(_failure(domain, result))
+        else:
+            then(None)
+
+    try:
+        connection = _connection(domain)
+        nodes.create(daemon.store, domain.domid, kind, devid, device.frontend, device.backend)
+    except (DaemonError, XenstoreError) as error:
+        device.close()
+        then(DaemonError(str(error)))
+        return
+    params = {"kind": kind, "devid": devid, "settings": device.settings}
+    connection.call("attach_device", params, attached, device.take_fds())
+
+
+def change(daemon: Daemon, domain: Domain, device: NewDevice, then: Then) -> None:
+    """Have a device's backend take new settings and descriptors, as of another medium in a drive."""
+
+    def changed(result: Any, _fds: list[int]) -> None:
+        if isinstance(result, Exception):
+            then(_failure(domain, result))
+            return
+        back = nodes.backend_path(domain.domid, device.kind, device.devid)
+        for name, value in device.backend.items():
+            daemon.store.write(f"{back}/{name}", value)
+        then(None)
+
+    params = {"kind": device.kind, "devid": device.devid, "settings": device.settings}
+    try:
+        connection = _connection(domain)
+    except DaemonError:
+        device.close()
+        raise
+    connection.call("change_device", params, changed, device.take_fds())
+
+
+def detach(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
+    """Ask the guest to let go of a device, which then goes.
+
+    A guest that takes longer than DETACH_TIMEOUT_S is reported as a failure; the device goes still as
+    soon as it is let go.
+    """
+    _Removal(daemon, domain, kind, devid, then).start()
+
+
+def force_detach(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
+    """Take a device away from a guest, whatever it makes of that."""
+
+    def detached(result: Any, _fds: list[int]) -> None:
+        if not isinstance(result, Exception):
+            _remove_nodes(daemon, domain, kind, devid)
+        # Somebody else may have been faster.
+        elif not domain.released and exists(daemon, domain, kind, devid):
+            then(_failure(domain, result))
+            return
+        then(None)
+
+    _connection(domain).call("detach_device", {"kind": kind, "devid": devid}, detached)
+
+
+def detach_all(daemon: Daemon, domain: Domain, then: Callable[[], None]) -> None:
+    """Take all devices away from a domain that does not run any more; call back when they are gone."""
+    directory = f"/libxl/{domain.domid}/device"
+    kinds = daemon.store.directory(directory) if daemon.store.exists(directory) else []
+    left = [
+        (kind, int(devid))
+        for kind in kinds
+        for devid in daemon.store.directory(f"{directory}/{kind}")
+    ]
+
+    def next_one(_error: DaemonError | None) -> None:
+        if not left or domain.connection is None or domain.process_ended:
+            then()
+        else:
+            force_detach(daemon, domain, *left.pop(), next_one)
+
+    next_one(None)
+
+
+def exists(daemon: Daemon, domain: Domain, kind: str, devid: int) -> bool:
+    """Whether a domain has a device."""
+    return daemon.store.exists(nodes.libxl_path(domain.domid, kind, devid))
+
+
+def infos(daemon: Daemon, domain: Domain, kind: str) -> list[DeviceInfo]:
+    """What is to be seen of a domain's devices of a kind, by number."""
+    store, domid = daemon.store, domain.domid
+    directory = f"/libxl/{domid}/device/{kind}"
+    devids = store.directory(directory) if store.exists(directory) else []
+    return [_info(daemon, domid, kind, devid) for devid in sorted(map(int, devids))]
+
+
+def _info(daemon: Daemon, domid: int, kind: str, devid: int) -> DeviceInfo:
+    front = nodes.frontend_path(domid, kind, devid)
+
+    def number(name: str, default: int) -> int:
+        path = f"{front}/{name}"
+        text = daemon.store.read(path) if daemon.store.exists(path) else b""
+        # The guest may have written anything there.
+        return int(text) if text.isdigit() and len(text) < 10 else default
+
+    return DeviceInfo(
+        devid=devid,
+        backend_domid=0,
+        frontend_domid=domid,
+        state=number("state", -1),
+        event_channel=number("event-channel", -1),
+        ring_ref=number("ring-ref", -1),
+        backend=nodes.backend_path(domid, kind, devid),
+    )
+
+
+class _Removal:
+    """A device on its way out, which waits for the guest."""
+
+    def __init__(self, daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
+        self._daemon = daemon
+        self._domain = domain
+        self._kind = kind
+        self._devid = devid
+        self._then: Then | None = then
+        self._watch: Watch | None = None
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Ask the frontend, if there is one, to let go."""
+        store, domid = self._daemon.store, self._domain.domid
+        front = f"{nodes.frontend_path(domid, self._kind, self._devid)}/state"
+        nobody = not store.exists(front) or store.read(front) == b"%d" % XenbusState.Initialising
+        if nobody:
+            self._finish()
+            return
+        nodes.request_removal(store, domid, self._kind, self._devid)
+        state = f"{nodes.backend_path(domid, self._kind, self._devid)}/state"
+        self._timer = self._daemon.loop.call_later(DETACH_TIMEOUT_S, self._timed_out)
+        self._watch = store.watch(state, self._look)
+
+    def _look(self, _path: str) -> None:
+        if self._watch is not None and nodes.is_closed(
+            self._daemon.store, self._domain.domid, self._kind, self._devid
+        ):
+            self._daemon.store.unwatch(self._watch)
+            self._watch = None
+            if self._timer is not None:
+                self._timer.cancel()
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._domain.released or not exists(self._daemon, self._domain, self._kind, self._devid):
+            self._report(None)
+            return
+        try:
+            force_detach(self._daemon, self._domain, self._kind, self._devid, self._report)
+        except DaemonError as error:
+            self._report(error)
+
+    def _timed_out(self) -> None:
+        self._report(
+            DaemonError(
+                f"Domain {self._domain.domid} has not let go of the device in "
+                f"{DETACH_TIMEOUT_S:g} s: it is in use there"
+            )
+        )
+
+    def _report(self, error: DaemonError | None) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then(error)
+
+
+def _connection(domain: Domain) -> LoopConnection:
+    if domain.connection is None or domain.process_ended:
+        raise DaemonError(f"Domain {domain.domid} has lost its process")
+    return domain.connection
+
+
+def _failure(domain: Domain, result: Exception) -> DaemonError:
+    gone = isinstance(result, rpc.ProtocolError)
+    return DaemonError(f"Domain {domain.domid} has ended" if gone else str(result))
+
+
+def _remove_nodes(daemon: Daemon, domain: Domain, kind: str, devid: int) -> None:
+    if not domain.released:
+        nodes.remove(daemon.store, domain.domid, kind, devid)

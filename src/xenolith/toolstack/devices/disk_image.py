@@ -1,0 +1,85 @@
+"""A disk's image between the daemon, which opens its files, and the domain's process, which reads them.
+
+The process is jailed and opens nothing: it gets the descriptors, and the locks that are on them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from xenolith.storage.file import ImageFile
+from xenolith.storage.image import SECTOR_SIZE, Image
+from xenolith.storage.nbd.client import NbdImage
+from xenolith.storage.open import image_from, locate
+from xenolith.toolstack import rpc
+from xenolith.toolstack.config.disk import DiskConfig, DiskFormat
+from xenolith.toolstack.devices.nbd_server import open_foreign, socket_of
+from xenolith.toolstack.rpc import Body
+
+_BLKSSZGET = 0x1268
+
+_OURS = (DiskFormat.RAW, DiskFormat.VHD)
+"""Formats that we read ourselves; a stock server reads the others."""
+
+
+class OpenedDisk(NamedTuple):
+    """What is sent to the domain's process: plain values, and descriptors that belong to them."""
+
+    settings: Body
+    fds: list[int]
+
+
+def open_disk(disk: DiskConfig) -> OpenedDisk:
+    """Open and lock the files of a disk; ImageError says what cannot be opened or is in use."""
+    kind = disk.format if disk.target is not None else DiskFormat.EMPTY
+    names: list[str] = []
+    fds: list[int] = []
+    if disk.target is not None:
+        open_it = _open_ours if kind in _OURS else open_foreign
+        names, fds = open_it(disk, disk.target)
+    settings: Body = {
+        "vdev": disk.vdev,
+        "format": kind.value,
+        "writable": disk.writable,
+        "cdrom": disk.cdrom,
+        "discard": disk.discard,
+        "names": names,
+        "sector_size": _sector_size(fds[0]) if kind is DiskFormat.RAW else SECTOR_SIZE,
+    }
+    return OpenedDisk(settings, fds)
+
+
+def image_of(settings: Body, fds: Sequence[int]) -> Image | None:
+    """The image of an opened disk, None for an empty drive; ImageError, OSError.
+
+    The descriptors are the image's, or closed.
+    """
+    kind, names, writable = DiskFormat(settings["format"]), settings["names"], settings["writable"]
+    if kind is DiskFormat.EMPTY:
+        return None
+    if kind not in _OURS:
+        return NbdImage(socket_of(fds[0]), name=names[0], read_only=not writable)
+    try:
+        files = [ImageFile(fd, name) for fd, name in zip(fds, names, strict=True)]
+        return image_from(files, kind.value, writable)
+    except BaseException:
+        rpc.close_all(fds)
+        raise
+
+
+def _open_ours(disk: DiskConfig, target: str) -> tuple[list[str], list[int]]:
+    located = locate(os.path.abspath(target), disk.format.value, disk.writable)
+    return [file.name for file in located.files], [file.fd for file in located.files]
+
+
+def _sector_size(fd: int) -> int:
+    """The logical block size of a block device; that of disks for a file."""
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        with suppress(OSError):
+            return int.from_bytes(fcntl.ioctl(fd, _BLKSSZGET, bytes(4)), "little")
+    return SECTOR_SIZE
