@@ -1,7 +1,7 @@
 """Makes a whole Debian for a domain: ``python -m xenolith.cli.debian [--link-into DIR]``.
 
-The image is made once and kept in the user's cache; DIR gets links to its kernel and ramdisk, and a
-disk of its own, a snapshot of the image, to write to.
+The image is made once and kept in the user's cache. DIR gets what examples/debian-full.cfg names:
+links to kernel and ramdisk, a disk of its own, which is a snapshot of the image, and user data.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from xenolith.builder import debian_user
 from xenolith.builder.debian_image import DEFAULT_SIZE, DebianImage, DebianImages, running_release
 from xenolith.builder.errors import BuildError
 from xenolith.builder.symlink import replace_symlink
@@ -27,13 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         image = DebianImages(_report).ensure(options.suite, options.size * _GIB)
-        print(f'kernel = "{image.kernel}"')
-        print(f'ramdisk = "{image.ramdisk}"')
         if options.link_into is None:
+            print(f'kernel = "{image.kernel}"')
+            print(f'ramdisk = "{image.ramdisk}"')
             print(f"# vhd snapshot {image.disk} DISK")
         else:
-            disk = _furnish(options.link_into, image, fresh=options.fresh)
-            print(f'disk = ["format=vhd, vdev=xvda, access=rw, target={disk}"]')
+            _furnish(options.link_into, image, fresh=options.fresh)
     except (BuildError, ImageError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "--link-into",
         type=Path,
         metavar="DIR",
-        help="make DIR/vmlinuz, DIR/initramfs and DIR/disk.vhd for configurations beside it",
+        help="make vmlinuz, initramfs, disk.vhd and user-data.yaml there, for configurations",
     )
     parser.add_argument(
         "--fresh", action="store_true", help="make DIR/disk.vhd anew, as the image was made"
@@ -70,20 +70,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _furnish(directory: Path, image: DebianImage, *, fresh: bool) -> Path:
-    """Lay out what a configuration names; a disk that is there is kept unless it is to be fresh."""
-    disk = directory / "disk.vhd"
+def _furnish(directory: Path, image: DebianImage, *, fresh: bool) -> None:
+    """Lay out what a configuration names; disk and user data that are there are kept."""
+    disk, user_data = directory / "disk.vhd", directory / "user-data.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for target in (image.kernel, image.ramdisk):
             replace_symlink(directory / target.name, target)
         if fresh:
             disk.unlink(missing_ok=True)
+        if not user_data.exists():
+            _write_user_data(user_data)
     except OSError as error:
         raise BuildError(f"{directory} cannot be written: {error.strerror}") from error
     if not disk.exists():
         snapshot(image.disk, Format.VHD, disk)
-    return disk
+    print(f"{disk} is ready; its user and password are in {user_data}.")
+
+
+def _write_user_data(path: Path) -> None:
+    """Let the user in by his ssh key, or by one that is made for this."""
+    keys = debian_user.public_keys(Path.home())
+    if not keys:
+        key = path.parent / "id_ed25519"
+        keys = [debian_user.new_key(key)]
+        _report(f"There is no ssh key in ~/.ssh: ssh -i {key} gets into the guest")
+    data = debian_user.user_data("debian", keys, debian_user.new_password())
+    path.touch(mode=0o600)
+    path.write_bytes(data)
 
 
 def _report(message: str) -> None:
