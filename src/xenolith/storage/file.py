@@ -16,6 +16,9 @@ from xenolith.storage.vector import advance, total
 _IOV_MAX = 1024
 """The most buffers that Linux takes in one call."""
 
+_LARGEST_OFFSET = 1 << 62
+"""No file is as large; a number from a damaged one can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
@@ -31,6 +34,8 @@ class ImageFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes at ``offset``: less only where the file ends."""
+        if offset > _LARGEST_OFFSET:
+            return b""
         data = bytearray(length)
         return bytes(data[: self.readv([memoryview(data)], offset)])
 

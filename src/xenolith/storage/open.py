@@ -59,7 +59,7 @@ def locate(path: str | os.PathLike[str], image_format: str, writable: bool) -> L
 
 
 def image_from(files: Sequence[ImageFile], image_format: str, writable: bool) -> LiveImage:
-    """The image that consists of these files, which it then owns; opens nothing."""
+    """The image that consists of these files, which it owns unless this fails; opens nothing."""
     if _format(image_format) is Format.VHD:
         return LiveImage(vhd_from(files, read_only=not writable), is_raw=False)
     (file,) = files
@@ -69,7 +69,11 @@ def image_from(files: Sequence[ImageFile], image_format: str, writable: bool) ->
 def open_image(path: str | os.PathLike[str], image_format: str, writable: bool) -> LiveImage:
     """Locate an image and open it in this process."""
     located = locate(path, image_format, writable)
-    return image_from(located.files, located.format, writable)
+    try:
+        return image_from(located.files, located.format, writable)
+    except BaseException:
+        located.close()
+        raise
 
 
 def _format(name: str) -> Format:
