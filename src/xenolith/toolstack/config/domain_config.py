@@ -101,6 +101,8 @@ class DomainConfig:
     vif: tuple[NicConfig, ...] = ()
     vfb: tuple[str, ...] = ()
     engine: EngineChoice = EngineChoice.AUTO
+    cloud_init: str | None = None
+    """A file of user data for the guest; Xenolith's own key, too."""
 
     def to_dict(self) -> dict[str, Any]:
         """This configuration in JSON's types, for the RPC and for the disk."""

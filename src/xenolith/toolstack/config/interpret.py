@@ -117,6 +117,7 @@ def _domain_config(reader: Reader) -> DomainConfig:
         vif=_devices(reader, "vif", parse_nic),
         vfb=tuple(atom.text for atom in reader.strings("vfb")),
         engine=reader.choice("engine", EngineChoice.AUTO),
+        cloud_init=reader.string("cloud_init"),
     )
 
 

@@ -23,6 +23,7 @@ class Effect(Enum):
 _HONOURED = """
     name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus engine
     on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk
+    cloud_init
 """
 
 _PENDING = """

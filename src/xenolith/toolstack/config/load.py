@@ -1,6 +1,6 @@
 """Interprets the configuration of a domain: text, and settings from the command line.
 
-Kernel and ramdisk are looked for in the directories of the source, in their order.
+Kernel, ramdisk and user data are looked for in the directories of the source, in their order.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _with_files_found(
 ) -> DomainConfig:
     problems: list[Problem] = []
     found: dict[str, str] = {}
-    for key, name in (("kernel", config.kernel), ("ramdisk", config.ramdisk)):
+    for key in ("kernel", "ramdisk", "cloud_init"):
+        name: str | None = getattr(config, key)
         if name is None:
             continue
         candidates = [os.path.normpath(os.path.join(place, name)) for place in directories]
@@ -82,6 +83,7 @@ def _with_files_found(
         config,
         kernel=found.get("kernel"),
         ramdisk=found.get("ramdisk"),
+        cloud_init=found.get("cloud_init"),
         disk=tuple(_with_place(disk, directories) for disk in config.disk),
     )
 

@@ -20,6 +20,7 @@ from xenolith.builder.kernel_cache import Slot
 from xenolith.toolstack import paths, rpc, rpc_loop, status_page
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import (
+    cloud_init_seed,
     devices,
     disks,
     domain_files,
@@ -43,6 +44,10 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     """Start to make a domain and return its domid; DaemonError when that fails at once."""
     daemon.table.check_name(config.name)
     daemon.table.check_uuid(config.uuid)
+    try:
+        config = cloud_init_seed.with_seed(config)
+    except (OSError, BuildError) as error:
+        raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
     try:
         domain = Domain(daemon.table.new_domid(), config, time.time())
     except OSError as error:
