@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xenolith.toolstack.client import DomainInfo, VcpuInfo
+from xenolith.toolstack.client import DomainInfo, NicInfo, VcpuInfo
 
 DOMAIN_HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
 
@@ -84,6 +84,19 @@ def vcpu_row(name: str, vcpu: VcpuInfo) -> str:
     return (
         f"{name:<32} {vcpu.domid:>5} {vcpu.vcpu:>5}{cpu:>5} {state:>5} "
         f"{vcpu.cpu_time_ns / 1e9:>9.1f}  {vcpu.hard_affinity} / {vcpu.soft_affinity}"
+    )
+
+
+NIC_HEADER = (
+    "Idx BE Mac Addr.         handle state evt-ch   tx-/rx-ring-ref BE-path                       "
+)
+
+
+def nic_row(nic: NicInfo) -> str:
+    """A row of `xl network-list`."""
+    return (
+        f"{nic.devid:<3} {nic.backend_domid:<2} {nic.mac} {nic.devid:>6} {nic.state:>5} "
+        f"{nic.event_channel:>6} {nic.tx_ring_ref:>5}/{nic.rx_ring_ref:<11} {nic.backend:<30}"
     )
 
 

@@ -24,7 +24,7 @@ from xenolith.net.frame import (
 
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADFD, errno.ENODEV)
 _LENGTH_BYTES = 4
-_STREAM_BUFFER = 1 << 19
+_CHUNK = 1 << 18
 _MAX_BATCH = 64
 """Frames in one system call; two buffers each, of the 1024 that Linux takes."""
 
@@ -42,9 +42,9 @@ class Wire(Protocol):
         """
 
     def receive(self) -> Frame | None:
-        """The next frame, whose data is good until the next call; None if there is none now.
+        """The next frame; None if there is none now. WireClosedError.
 
-        WireClosedError.
+        May be called while another thread sends.
         """
 
     def close(self) -> None:
@@ -57,7 +57,6 @@ class MessageWire:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         os.set_blocking(fd, False)
-        self._buffer = memoryview(bytearray(HEADER_BYTES + MAX_FRAME))
 
     def fileno(self) -> int:
         """See Wire."""
@@ -79,18 +78,19 @@ class MessageWire:
 
     def receive(self) -> Frame | None:
         """See Wire."""
-        buffer = self._buffer
         try:
-            size = os.readv(self._fd, (buffer,))
+            message = memoryview(os.read(self._fd, HEADER_BYTES + MAX_FRAME))
         except BlockingIOError:
             return None
         except OSError as error:
             raise WireClosedError(error.strerror) from None
-        if not size:
+        if not message:
             raise WireClosedError("the other end is closed")
-        if buffer[:HEADER_BYTES] == PACKED_NOTHING:
-            return Frame(buffer[HEADER_BYTES:size], NOTHING)
-        return Frame(buffer[HEADER_BYTES:size], unpack_offload(buffer))
+        if message[:HEADER_BYTES] == PACKED_NOTHING:
+            return Frame(message[HEADER_BYTES:], NOTHING)
+        if len(message) < HEADER_BYTES:
+            raise WireClosedError("a message without a header")
+        return Frame(message[HEADER_BYTES:], unpack_offload(message))
 
     def close(self) -> None:
         """See Wire."""
@@ -109,9 +109,8 @@ class StreamWire:
         sock.setblocking(False)
         self._under_way = 0
         """Bytes that are sent of the first frame that is not sent whole."""
-        self._buffer = memoryview(bytearray(_STREAM_BUFFER))
-        self._start = 0
-        self._end = 0
+        self._received = memoryview(b"")
+        """What was read and not taken yet."""
 
     def fileno(self) -> int:
         """See Wire."""
@@ -144,33 +143,30 @@ class StreamWire:
         self._socket.close()
 
     def _next(self) -> Frame | None:
-        """Take a frame out of the buffer, if one is there whole."""
-        body = self._start + _LENGTH_BYTES
-        if self._end < body:
+        """Take a frame out of what was read, if one is there whole."""
+        received = self._received
+        if len(received) < _LENGTH_BYTES:
             return None
-        size = int.from_bytes(self._buffer[self._start : body], "big")
+        size = int.from_bytes(received[:_LENGTH_BYTES], "big")
         if size > MAX_FRAME:
             raise WireClosedError(f"a frame of {size} bytes cannot be")
-        if self._end < body + size:
+        end = _LENGTH_BYTES + size
+        if len(received) < end:
             return None
-        self._start = body + size
-        return Frame(self._buffer[body : body + size], VALIDATED)
+        self._received = received[end:]
+        return Frame(received[_LENGTH_BYTES:end], VALIDATED)
 
     def _fill(self) -> bool:
-        """Read what there is behind what is left in the buffer; whether there was anything."""
-        left = self._end - self._start
-        if self._start:
-            self._buffer[:left] = bytes(self._buffer[self._start : self._end])
-        self._start, self._end = 0, left
+        """Read what there is behind what was not taken; whether there was anything."""
         try:
-            size = self._socket.recv_into(self._buffer[left:])
+            data = self._socket.recv(_CHUNK)
         except BlockingIOError:
             return False
         except OSError as error:
             raise WireClosedError(error.strerror) from None
-        if not size:
+        if not data:
             raise WireClosedError("the other end is closed")
-        self._end += size
+        self._received = memoryview(b"".join((self._received, data)) if self._received else data)
         return True
 
     def _send(self, batch: Sequence[Frame]) -> int:

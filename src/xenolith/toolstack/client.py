@@ -58,6 +58,25 @@ class VcpuInfo(NamedTuple):
     soft_affinity: str
 
 
+class NicInfo(NamedTuple):
+    """One network interface as `xl network-list` shows it; counters are the guest's, by direction."""
+
+    devid: int
+    backend_domid: int
+    mac: str
+    state: int
+    event_channel: int
+    tx_ring_ref: int
+    rx_ring_ref: int
+    backend: str
+    rx_packets: int
+    rx_bytes: int
+    rx_dropped: int
+    tx_packets: int
+    tx_bytes: int
+    tx_dropped: int
+
+
 class DomainEnd(NamedTuple):
     """How a domain ended."""
 
@@ -198,6 +217,22 @@ class Toolstack:
     def strace(self, domid: int) -> socket.socket:
         """A stream socket of text lines, one for each hypercall of the domain from now on."""
         return self._open("strace", domid=domid)
+
+    def nics(self, domid: int) -> builtins.list[NicInfo]:
+        """The network interfaces of a domain, by number."""
+        return [NicInfo(*row) for row in self._call("nics", domid=domid)]
+
+    def attach_nic(self, domid: int, nic: str) -> None:
+        """Attach a network interface, described as in a string of ``vif=``."""
+        self._call("attach_nic", domid=domid, nic=nic)
+
+    def detach_nic(self, domid: int, nic: str, *, force: bool = False) -> None:
+        """Detach a network interface given by number or address, ``force``: from a deaf guest."""
+        self._call("detach_nic", domid=domid, nic=nic, force=force)
+
+    def capture_nic(self, domid: int, nic: str) -> socket.socket:
+        """A stream socket of the packets of an interface from now on, in the format of pcap."""
+        return self._open("capture_nic", domid=domid, nic=nic)
 
     def set_memory_target(self, domid: int, kib: int) -> None:
         """Ask the guest's balloon driver for this size (`xl mem-set`)."""

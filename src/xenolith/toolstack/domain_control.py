@@ -144,6 +144,11 @@ def _change_device(process: DomainProcess, request: Request) -> None:
     process.devices.change(request)
 
 
+def _nic_statistics(process: DomainProcess, request: Request) -> None:
+    assert process.devices is not None
+    process.devices.nic_statistics(request)
+
+
 def _dump_core(process: DomainProcess, request: Request) -> None:
     def start(machine: Machine) -> None:
         arguments = (process, request, machine.core_memory())
@@ -203,5 +208,6 @@ _HANDLERS: dict[str, Callable[[DomainProcess, Request], None]] = {
     "attach_device": _attach_device,
     "detach_device": _detach_device,
     "change_device": _change_device,
+    "nic_statistics": _nic_statistics,
     "dump_core": _dump_core,
 }

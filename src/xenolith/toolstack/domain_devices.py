@@ -14,6 +14,7 @@ from xenolith.backends.xenbus import Device, Nodes, StoreClient, Xenbus
 from xenolith.machine.event_loop import EventLoop
 from xenolith.storage.errors import ImageError
 from xenolith.toolstack import rpc
+from xenolith.toolstack.devices import vif
 from xenolith.toolstack.devices.backends import BACKENDS, CHANGES
 from xenolith.toolstack.rpc_loop import Request
 
@@ -100,6 +101,16 @@ class DomainDevices:
             self._bus.remove(kind, devid, lambda: self._loop.post(request.reply))
 
         self._machine.post(remove)
+
+    def nic_statistics(self, request: Request) -> None:
+        """Answer with what has gone over each network interface, by number."""
+
+        def count() -> None:
+            nics = self._bus.of_kind(vif.KIND) if self._bus is not None else []
+            counted = {str(devid): vif.statistics(nic.backend) for devid, nic in nics}
+            self._loop.post(lambda: request.reply(counted))
+
+        self._machine.post(count)
 
     def resumed(self) -> None:
         """The domain runs again after it was held. Hypervisor thread."""

@@ -21,7 +21,6 @@ from xenolith.net.errors import NetError
 from xenolith.net.port_forward import parse_forward
 from xenolith.toolstack import rpc, rpc_loop
 from xenolith.toolstack.config.nic import NicConfig, NicType
-from xenolith.toolstack.devices import vif
 from xenolith.toolstack.rpc_loop import LoopConnection
 
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -31,8 +30,12 @@ _DEFAULT_BRIDGE = "xenbr0"
 """Where xl plugs interfaces that name no bridge, if the host has it."""
 
 
+STREAM, MESSAGES = "stream", "messages"
+"""The kinds of wires: that of passt, and that of switches and taps (net.wire)."""
+
+
 class Plugged(NamedTuple):
-    """The domain's end of a wire, and of which kind it is: vif.STREAM or vif.MESSAGES."""
+    """The domain's end of a wire, and of which kind it is."""
 
     wire: str
     fd: int
@@ -56,9 +59,9 @@ class Networks:
         if bridge is None:
             self._plug_user(nic, then)
         elif _may_use(bridge):
-            then(Plugged(vif.MESSAGES, tap.open_tap(nic.vifname or vifname, bridge, nic.mtu)))
+            then(Plugged(MESSAGES, tap.open_tap(nic.vifname or vifname, bridge, nic.mtu)))
         else:
-            then(Plugged(vif.MESSAGES, self._plug_switch(bridge)))
+            then(Plugged(MESSAGES, self._plug_switch(bridge)))
 
     def close(self) -> None:
         """Leave the switches to themselves; for the daemon's end."""
@@ -70,7 +73,7 @@ class Networks:
             if isinstance(result, NetError):
                 then(result)
             else:
-                then(Plugged(vif.STREAM, result.detach()))
+                then(Plugged(STREAM, result.detach()))
 
         passt.start(self._loop, [parse_forward(text) for text in nic.forward], started)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,11 +12,13 @@ from xenolith.abi.grant_table import GRANT_ENTRY_V1, GrantEntryV1, GTF_permit_ac
 from xenolith.abi.netif import RX_REQUEST, RX_RESPONSE, TX_REQUEST, TX_RESPONSE, RxResponse
 from xenolith.abi.ring import REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, SRING_HEAD_SIZE, slots
 from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
-from xenolith.backends.net import Attachment, VifBackend
+from xenolith.backends.io_thread import IoThread
+from xenolith.backends.net import Attachment, Line, VifBackend
 from xenolith.backends.xenbus import Guest
 from xenolith.hypervisor.event_channel import EventChannelTable
 from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
+from xenolith.machine.event_loop import EventLoop
 from xenolith.machine.memory import MachineMemory
 from xenolith.net.frame import NOTHING, Frame, Offload
 from xenolith.net.token_bucket import TokenBucket
@@ -78,29 +79,16 @@ class Memory:
         raise XenError(Errno.EINVAL)
 
 
-class Watch:
-    """The I/O thread's watch, which looks when a test lets it."""
+class Loop(EventLoop):
+    """The I/O thread's loop, which does something when a test lets it."""
 
-    def __init__(self, fd: int) -> None:
-        self.ready: Callable[[], None] = lambda: None
-        self.fd = fd
-        self.armed = 0
-
-    def arm(self, events: int) -> None:
-        self.armed = events
-
-    def close(self, release: Callable[[], None]) -> None:
-        self.armed = 0
-        release()
-
-    def look(self) -> bool:
-        poll = select.poll()
-        poll.register(self.fd, self.armed)
-        if self.armed and poll.poll(0):
-            self.armed = 0
-            self.ready()
-            return True
-        return False
+    def step(self) -> bool:
+        """Serve what is ready now; whether anything was."""
+        ready = self._epoll.poll(0)
+        for fd, events in ready:
+            if fd in self._handlers:
+                self._handlers[fd](events)
+        return bool(ready)
 
 
 class Ring:
@@ -177,12 +165,13 @@ class Netfront:
         self._next_ref = 8
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.peer = MessageWire(right.detach())
-        self.wire = MessageWire(left.detach())
-        self.watch = Watch(self.wire.fileno())
+        self._peer_open = True
+        self.loop = Loop()
         self.attachment = Attachment(
             lambda when, call: self.timers.append((when, call)), rate, self.log.append
         )
-        self.attachment.plug(self.wire, self.watch)
+        line = Line(IoThread(self.loop, self.posted.append), MessageWire(left.detach()))
+        self.attachment.plug(line)
         self.backend = VifBackend(guest, "vif7.0", self.attachment, 8)
         self.nodes = dict(FEATURES if features is None else features)
         self.tx: list[Ring] = []
@@ -217,7 +206,15 @@ class Netfront:
     def close(self) -> None:
         self.backend.disconnect(lambda: None)
         self.backend.close()
-        self.peer.close()
+        self.hang_up()
+        self.loop.step()
+        self.loop.close()
+
+    def hang_up(self) -> None:
+        """Close the network's end of the wire."""
+        if self._peer_open:
+            self._peer_open = False
+            self.peer.close()
 
     def new_frame(self) -> int:
         self._next_frame += 1
@@ -242,7 +239,7 @@ class Netfront:
 
     def run(self) -> None:
         """Let the I/O thread look, and do what was posted, until nothing is left to do."""
-        while self.posted or self.watch.look():
+        while self.posted or self.loop.step():
             if self.posted:
                 self.posted.popleft()()
 

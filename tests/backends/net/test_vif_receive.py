@@ -201,9 +201,7 @@ def test_frontends_that_make_no_sense_are_refused(nodes: dict[str, str], message
     front.backend.disconnect(lambda: None)
     with pytest.raises(XenbusError, match=message):
         front.backend.connect(nodes)
-    front.backend.disconnect(lambda: None)
-    front.backend.close()
-    front.peer.close()
+    front.close()
 
 
 def test_a_frontend_comes_back_and_goes_on(front: Netfront) -> None:

@@ -234,11 +234,10 @@ def test_the_rate_is_limited() -> None:
 
 def test_a_network_that_is_gone_drops_packets_and_is_told_once() -> None:
     front = Netfront()
-    front.peer.close()
+    front.hang_up()
     for _ in range(3):
         front.put_packet(ethernet(60))
         front.kick()
     assert front.tx_statuses() == [Rsp.OKAY] * 3
     assert len(front.log) == 1 and "the network is gone" in front.log[0]
-    front.backend.disconnect(lambda: None)
-    front.backend.close()
+    front.close()

@@ -5,27 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from xenolith.machine.event_loop import READ, WRITE
+from xenolith.backends.net.line import Line
 from xenolith.net.capture import Capture
 from xenolith.net.errors import WireClosedError
 from xenolith.net.frame import Frame
 from xenolith.net.token_bucket import TokenBucket
-from xenolith.net.wire import Wire
-
-
-class Watch(Protocol):
-    """What watches the wire's descriptor for the hypervisor thread: backends.io_thread.Watch."""
-
-    ready: Callable[[], None]
-
-    def arm(self, events: int) -> None:
-        """Call ``ready`` once, when the descriptor is ready for one of these events."""
-
-    def close(self, release: Callable[[], None]) -> None:
-        """Watch no more, then have the descriptor closed."""
-
 
 CallAt = Callable[[float, Callable[[], None]], None]
 """Makes a call once time.monotonic() has reached so many seconds."""
@@ -60,8 +45,7 @@ class Attachment:
         self._call_at = call_at
         self._rate = rate
         self._log = log
-        self._wire: Wire | None = None
-        self._watch: Watch | None = None
+        self._line: Line | None = None
         self._capture: Capture | None = None
         self._unsent: list[Frame] = []
         self._waits_for_credit = False
@@ -71,18 +55,18 @@ class Attachment:
         """Whether frames may be taken from the guest now."""
         return not self._unsent and not self._waits_for_credit
 
-    def plug(self, wire: Wire, watch: Watch) -> None:
-        """Connect to a network, in place of any other; owns the wire and who watches it."""
+    def plug(self, line: Line) -> None:
+        """Connect to a network, in place of any other; owns the line."""
         self.unplug()
-        self._wire, self._watch = wire, watch
-        watch.ready = self._ready
-        watch.arm(READ)
+        self._line = line
+        line.ready = self._ready
+        self._ready()
 
     def unplug(self) -> None:
         """Leave the network; what is sent from now on is dropped."""
-        if self._wire is not None and self._watch is not None:
-            self._watch.close(self._wire.close)
-        self._wire = self._watch = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
         self._unsent = []
 
     def close(self) -> None:
@@ -119,42 +103,33 @@ class Attachment:
         self._send(frames)
 
     def receive(self) -> Frame | None:
-        """The next frame, whose data is good until the next call; None: there will be a call."""
-        if self._wire is None or self._watch is None:
-            return None
-        try:
-            frame = self._wire.receive()
-        except WireClosedError as error:
-            self._lost(error)
-            return None
-        if frame is None:
-            self._watch.arm(READ | WRITE if self._unsent else READ)
-            return None
-        self.statistics.rx_packets += 1
-        self.statistics.rx_bytes += len(frame.data)
-        self._copy(frame)
+        """The next frame; None: there will be a call."""
+        frame = self._line.take() if self._line is not None else None
+        if frame is not None:
+            self.statistics.rx_packets += 1
+            self.statistics.rx_bytes += len(frame.data)
+            self._copy(frame)
         return frame
 
     def _send(self, frames: Sequence[Frame]) -> None:
-        if self._wire is None or self._watch is None:
+        if self._line is None:
             self.statistics.tx_dropped += len(frames)
             return
         try:
-            sent = self._wire.send(frames)
+            sent = self._line.send(frames)
         except WireClosedError as error:
             self._lost(error)
-            return
-        if sent < len(frames):
+        else:
             self._unsent = list(frames[sent:])
-            self._watch.arm(READ | WRITE)
 
     def _ready(self) -> None:
         if self._unsent:
-            waiting, self._unsent = self._unsent, []
-            self._send(waiting)
+            self._send(self._unsent)
             if self.may_send:
                 self.on_room()
         self.on_frames()
+        if self._line is not None and self._line.lost is not None:
+            self._lost(self._line.lost)
 
     def _credit_came(self) -> None:
         self._waits_for_credit = False
@@ -169,6 +144,8 @@ class Attachment:
     def _lost(self, error: WireClosedError) -> None:
         self.unplug()
         self._log(f"the network is gone: {error}")
+        # The guest may be waiting for room, and nothing will come of that.
+        self.on_room()
 
 
 def token_bucket(bytes_per_interval: int, interval_us: int) -> TokenBucket:

@@ -47,6 +47,10 @@ class Xenbus:
         except KeyError:
             raise ValueError(f"there is no {kind} {devid}") from None
 
+    def of_kind(self, kind: str) -> list[tuple[int, Device]]:
+        """All devices of a kind, each with its number."""
+        return [(devid, device) for (of, devid), device in self._devices.items() if of == kind]
+
     def update(self, kind: str, devid: int, nodes: Nodes) -> None:
         """Write nodes and have the frontend look at them; ValueError if there is no such device."""
         self.find(kind, devid).update(nodes)

@@ -26,6 +26,7 @@ from xenolith.toolstack.daemon import (
     domain_files,
     ending,
     lifecycle,
+    nics,
     xenstore_layout,
 )
 from xenolith.toolstack.daemon.domain import Domain
@@ -49,6 +50,7 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     except (OSError, BuildError) as error:
         raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
     try:
+        config = nics.settled(config)
         domain = Domain(daemon.table.new_domid(), config, time.time())
     except OSError as error:
         raise DaemonError(f"The run directory cannot be written: {error.strerror}") from None
@@ -83,6 +85,7 @@ class _Creation:
         self._fds: dict[str, int] = {}
         self._devices: list[NewDevice] = []
         """Those that are not attached yet."""
+        self._nics_wait = True
         self._error = DaemonError(f"Domain {domain.name} was destroyed while it was created")
 
     def start(self) -> None:
@@ -186,6 +189,9 @@ class _Creation:
         elif self._devices:
             device = self._devices.pop(0)
             devices.attach(self._daemon, domain, device, self._attach_devices)
+        elif self._nics_wait:
+            self._nics_wait = False
+            nics.attach_all(self._daemon, domain, self._attach_devices)
         elif self._paused or domain.connection is None:
             self._started(None, [])
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xenolith.toolstack.daemon import devices, disks
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.daemon.nic_verbs import NIC_VERBS
 from xenolith.toolstack.rpc_loop import Request
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _text(request: Request, name: str) -> str:
 
 
 DEVICE_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {
+    **NIC_VERBS,
     "devices": _devices,
     "attach_disk": _attach_disk,
     "detach_disk": _detach_disk,

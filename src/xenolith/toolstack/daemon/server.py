@@ -24,6 +24,7 @@ from xenolith.toolstack.daemon.domain_table import DomainTable
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.hypervisor_log import HypervisorLog
 from xenolith.toolstack.daemon.zygote_link import ZygoteLink
+from xenolith.toolstack.networks import Networks
 from xenolith.toolstack.rpc_loop import Listener, LoopConnection, Request
 from xenolith.xenstore.server import Server
 from xenolith.xenstore.store import Store
@@ -54,6 +55,7 @@ class Daemon:
         self.hypervisor_log = HypervisorLog(f"{runtime_directory()}/dmesg")
         self.kernels = KernelCache()
         self.table = DomainTable()
+        self.networks = Networks(self.loop)
         self.ended_consoles = EndedConsoles()
         self.store = Store.open(f"{runtime_directory()}/xenstored.journal", self.loop.post)
         self.xenstored = Server(self.loop, self.store)
@@ -84,6 +86,7 @@ class Daemon:
         self._listener.close()
         self.xenstored.close()
         self.store.close()
+        self.networks.close()
         self.zygote.close()
 
     def connect(self, domain: Domain) -> LoopConnection:

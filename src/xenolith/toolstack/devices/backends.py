@@ -52,4 +52,4 @@ def _change_block(
 BACKENDS: dict[str, MakeBackend] = {disk.KIND: _block, vif.KIND: vif.make_vif}
 """By kind of device, as in its paths in xenstore."""
 
-CHANGES: dict[str, ChangeBackend] = {disk.KIND: _change_block}
+CHANGES: dict[str, ChangeBackend] = {disk.KIND: _change_block, vif.KIND: vif.change_vif}

@@ -5,21 +5,21 @@ The nodes are those of public/io/netif.h and of libxl__set_xenstore_nic (libxl_n
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from xenolith.backends.io_thread import IoThread
-from xenolith.backends.net import Attachment, VifBackend, token_bucket
-from xenolith.backends.xenbus import Guest
+from xenolith.backends.net import Attachment, Line, VifBackend, token_bucket
+from xenolith.backends.xenbus import DeviceBackend, Guest, Nodes
 from xenolith.net.wire import MessageWire, StreamWire, Wire
 from xenolith.toolstack.config.nic import NicConfig
+from xenolith.toolstack.devices.new_device import NewDevice
+from xenolith.toolstack.networks import STREAM, Plugged
 from xenolith.toolstack.rpc import Body
 
 KIND = "vif"
-
-STREAM, MESSAGES = "stream", "messages"
-"""The wires that a backend is given: passt's, or that of switches and taps."""
 
 _XEN_OUI = "00:16:3e"
 _SCRIPT = "/etc/xen/scripts/vif-bridge"
@@ -67,14 +67,22 @@ def backend_nodes(nic: NicConfig, devid: int) -> dict[str, str]:
     return nodes
 
 
-def settings(nic: NicConfig, devid: int, vcpus: int, wire: str) -> Body:
-    """What :func:`make_vif` is to be given, besides the wire's descriptor."""
-    return {
+def new_vif(nic: NicConfig, devid: int, vcpus: int, plugged: Plugged) -> NewDevice:
+    """An interface that is plugged in, to be attached; owns the wire."""
+    settings: Body = {
         "devid": devid,
-        "wire": wire,
+        "wire": plugged.wire,
         "queues": min(vcpus, _MAX_QUEUES),
         "rate": [nic.rate_bytes_per_interval, nic.rate_interval_usecs],
     }
+    return NewDevice(
+        kind=KIND,
+        devid=devid,
+        frontend=frontend_nodes(nic, devid),
+        backend=backend_nodes(nic, devid),
+        settings=settings,
+        fds=[plugged.fd],
+    )
 
 
 def make_vif(guest: Guest, io: IoThread, settings: Body, fds: Sequence[int]) -> VifBackend:
@@ -88,6 +96,27 @@ def make_vif(guest: Guest, io: IoThread, settings: Body, fds: Sequence[int]) -> 
         StreamWire(socket.socket(fileno=fd)) if settings["wire"] == STREAM else MessageWire(fd)
     )
     backend = VifBackend(guest, name, attachment, settings["queues"])
-    watch = io.watch(wire.fileno())
-    guest.post(lambda: attachment.plug(wire, watch))
+    line = Line(io, wire)
+    guest.post(lambda: attachment.plug(line))
     return backend
+
+
+def change_vif(
+    backend: DeviceBackend, _settings: Body, fds: Sequence[int]
+) -> Callable[[Callable[[Nodes], None]], None]:
+    """Have an interface captured from now on, into the descriptor that came with the change."""
+    assert isinstance(backend, VifBackend)
+    attachment = backend.attachment
+    (fd,) = fds
+
+    def capture(then: Callable[[Nodes], None]) -> None:
+        attachment.capture(fd)
+        then({})
+
+    return capture
+
+
+def statistics(backend: DeviceBackend) -> list[int]:
+    """What has gone over an interface, in the order of client.NicInfo. Hypervisor thread."""
+    assert isinstance(backend, VifBackend)
+    return list(dataclasses.astuple(backend.attachment.statistics))
