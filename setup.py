@@ -6,10 +6,10 @@ from setuptools import Extension, setup
 ENGINE = [
     Extension(
         f"xenolith.engine.unicorn.{name}",
-        sources=[f"src/xenolith/engine/unicorn/{name}.c"],
+        sources=[f"src/xenolith/engine/unicorn/{name.replace('.', '/')}.c"],
         extra_compile_args=["-O2", "-Wall", "-Wextra", "-std=c11"],
     )
-    for name in ("_hooks", "_short_cuts")
+    for name in ("_hooks", "_short_cuts", "pv._traps")
 ]
 
 setup(ext_modules=ENGINE)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from xenolith.engine.hvm import HvmEngine
+from xenolith.engine.pv import PvEngine
 from xenolith.engine.unicorn.engine import UnicornEngine, prepare
+from xenolith.engine.unicorn.pv.engine import UnicornPvEngine
+from xenolith.engine.unicorn.pv.engine import prepare as prepare_pv
 from xenolith.machine.memory import MachineMemory
 
 
@@ -13,6 +16,13 @@ def new_hvm_engine(frames: int) -> tuple[MachineMemory, HvmEngine]:
     return memory, UnicornEngine(memory)
 
 
+def new_pv_engine(frames: int) -> tuple[MachineMemory, PvEngine]:
+    """Memory of ``frames`` machine frames for a domain, and an engine for PV vCPUs over it."""
+    memory = MachineMemory(frames)
+    return memory, UnicornPvEngine(memory)
+
+
 def prepare_engines() -> None:
     """Load and verify what domain processes, forked from this one, would otherwise load each."""
     prepare()
+    prepare_pv()

@@ -79,6 +79,8 @@ class CpuLayout:
     cstar: int
     fmask: int
     exception_is_int: int
+    old_exception: int
+    """Relative to the CPUState."""
 
 
 class _Probe:
@@ -217,6 +219,9 @@ def find_layout(library: Library) -> CpuLayout:
             cstar=cstar,
             fmask=fmask,
             exception_is_int=_find_exception_is_int(probe, env),
+            old_exception=_displacement(
+                library, "x86_cpu_do_interrupt_x86_64", b"\xc7\x83", 4, b"\xff\xff\xff\xff"
+            ),
         )
     finally:
         library.close(probe.handle)

@@ -37,7 +37,7 @@ UNMAPPED_ERRORS = (6, 7, 8)
 EVERYWHERE = (1, 0)
 """The range of a hook that has none."""
 
-INS_IN, INS_OUT, INS_SYSCALL = 218, 500, 699
+INS_CPUID, INS_IN, INS_OUT, INS_SYSCALL = 113, 218, 500, 699
 
 CTL_USE_EXITS = 4 | 1 << 26 | 1 << 30
 CTL_CPU_MODEL = 7 | 1 << 26 | 1 << 30
@@ -94,6 +94,9 @@ class Library:
         self.get_cpu = self._function("qemu_get_cpu_x86_64", c_void_p, c_int, result=c_void_p)
         self.read_tsc = self._function("cpu_get_ticks_x86_64", result=c_uint64)
         self.tlb_flush = self._function("tlb_flush_x86_64", c_void_p, result=None)
+        self.tlb_flush_page = self._function(
+            "tlb_flush_page_x86_64", c_void_p, c_uint64, result=None
+        )
         self.cpuid = self._function(
             "cpu_x86_cpuid_x86_64", c_void_p, c_uint32, c_uint32, *[c_void_p] * 4, result=None
         )
@@ -107,6 +110,12 @@ class Library:
         self.vmrun = self._function("helper_vmrun_x86_64", c_void_p, c_int, c_int, result=None)
         self.vmexit = self._function("do_vmexit_x86_64", c_void_p, c_uint32, c_uint64, result=None)
         self.read_eflags = self._function("helper_read_eflags_x86_64", c_void_p, result=c_uint64)
+        self.write_eflags = self._function(
+            "helper_write_eflags_x86_64", c_void_p, c_uint64, c_uint32, result=None
+        )
+        self.update_cr0 = self._function(
+            "cpu_x86_update_cr0_x86_64", c_void_p, c_uint32, result=None
+        )
 
     def _function(
         self, name: str, *arguments: type, result: type | None = c_int

@@ -13,6 +13,10 @@ _NAMES = (
 )  # fmt: skip
 GENERAL = {name: index for index, name in enumerate(_NAMES)}
 
+_SEGMENT_BYTES, _SEGMENT_BASE, _SEGMENT_LIMIT = 24, 8, 16
+_TABLES = 10
+"""Six segment registers, LDTR, TR, GDTR and IDTR: struct SegmentCache is selector, base, limit, flags."""
+
 _HFLAGS_CPL = 3
 _HFLAGS_INHIBIT_IRQ = 1 << 3
 _HFLAGS_CS64 = 1 << 15
@@ -48,6 +52,7 @@ class UnicornRegisters:
         self._hflags = state[layout.hflags : layout.hflags + 4].cast("I")
         self._control = state[layout.control : layout.control + 9 * 8].cast("Q")
         self._efer = state[layout.efer : layout.efer + 8].cast("Q")
+        self._segments = state[layout.segments : layout.segments + _TABLES * _SEGMENT_BYTES]
         self._error_code = state[layout.exception_is_int - 4 : layout.exception_is_int].cast("I")
 
     @property
@@ -59,6 +64,10 @@ class UnicornRegisters:
     def cr3(self) -> int:
         """Control register 3."""
         return self._control[3]
+
+    @cr3.setter
+    def cr3(self, value: int) -> None:
+        self._control[3] = value
 
     @property
     def cr4(self) -> int:
@@ -94,6 +103,36 @@ class UnicornRegisters:
     def long_mode(self) -> bool:
         """Whether a 64-bit code segment is running."""
         return bool(self._hflags[0] & _HFLAGS_CS64)
+
+    def general(self, number: int) -> int:
+        """A general register by its number in instructions."""
+        value: int = self.file[number]
+        return value
+
+    def set_general(self, number: int, value: int) -> None:
+        """Write all 64 bits of a general register."""
+        self.file[number] = value & _MASK64
+
+    def segment_base(self, number: int) -> int:
+        """The base of a segment register, by its place in CPUX86State."""
+        start = number * _SEGMENT_BYTES + _SEGMENT_BASE
+        return int.from_bytes(self._segments[start : start + 8], "little")
+
+    def set_segment_base(self, number: int, base: int) -> None:
+        """Write the hidden part of a segment register."""
+        start = number * _SEGMENT_BYTES + _SEGMENT_BASE
+        self._segments[start : start + 8] = base.to_bytes(8, "little")
+
+    def write_segment(self, number: int, base: int, limit: int) -> None:
+        """Write base and limit of a segment or table register."""
+        self.set_segment_base(number, base)
+        start = number * _SEGMENT_BYTES + _SEGMENT_LIMIT
+        self._segments[start : start + 4] = limit.to_bytes(4, "little")
+
+    def selector(self, number: int) -> int:
+        """The selector of a segment register."""
+        start = number * _SEGMENT_BYTES
+        return int.from_bytes(self._segments[start : start + 4], "little")
 
     @property
     def exit_info(self) -> int:

@@ -1,0 +1,148 @@
+"""One emulated machine of the Unicorn library with one processor: what HVM and PV engines have in common."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_void_p
+from functools import cache
+
+from xenolith.engine.hvm import EngineError
+from xenolith.engine.unicorn.cpu_layout import find_layout
+from xenolith.engine.unicorn.library import (
+    CTL_TCG_BUFFER_SIZE,
+    PROT_ALL,
+    RUN_ABORTED,
+    Library,
+    load_hooks,
+)
+from xenolith.engine.unicorn.registers import UnicornRegisters
+from xenolith.engine.unicorn.short_cuts import (
+    leave_short_cuts,
+    prepare_short_cuts,
+    take_short_cuts,
+)
+from xenolith.machine import tsc
+
+_CODE_BUFFER_BYTES = 18 << 20
+
+_RFLAGS_FIXED, _RFLAGS_WRITABLE = 2, 0x277FD5
+
+
+@cache
+def load_library() -> Library:
+    """The library, loaded once per process and those forked from it."""
+    return Library()
+
+
+def prepare_machine() -> None:
+    """Load the library, verify its layout, and take a first look at the TSC. Forks keep all of it."""
+    library = load_library()
+    find_layout(library)
+    load_hooks()
+    prepare_short_cuts(library)
+    tsc.frequency(library.read_tsc)
+
+
+class EmulatedMachine:
+    """A machine without memory; all of it but :meth:`stop` belongs to one thread."""
+
+    def __init__(self) -> None:
+        self.library = library = load_library()
+        self.layout = find_layout(library)
+        self.handle = library.open()
+        library.check(
+            library.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, _CODE_BUFFER_BYTES), "size its buffer"
+        )
+
+    def add_memory(self, address: int, size: int, host_address: int) -> None:
+        """Back machine addresses by memory of the host, which must outlive the machine."""
+        self.library.check(
+            self.library.mem_map_ptr(self.handle, address, size, PROT_ALL, host_address),
+            "map memory",
+        )
+
+    def start_up(self) -> None:
+        """Make the processor usable; memory can still be added afterwards, registers only be looked for now."""
+        # Verified offset: requests to stop are then honoured between translation blocks only.
+        flag = (self.handle.value or 0) + self.layout.no_exit_request
+        ctypes.c_uint8.from_address(flag).value = 1
+        self.cpu: int = self.library.get_cpu(self.handle, -1)
+        self.env = self.cpu + self.layout.env
+        self.registers = UnicornRegisters(self.env, self.layout, self.library.read_eflags)
+        take_short_cuts(self.library, self.handle, self.cpu)
+        hooks = load_hooks()
+        hooks.xenolith_catch_aborts()
+        self._run = hooks.xenolith_run
+        self._emu_start = self.library.address("uc_emu_start")
+
+    def run(self, timeout_us: int = 0) -> int:
+        """Execute from RIP on until :meth:`stop`; the library's error number. EngineError if it gave up."""
+        error: int = self._run(self._emu_start, self.handle, self.registers.rip, timeout_us)
+        if error == RUN_ABORTED:
+            raise EngineError("unicorn has given up: the processor is in a state that it rules out")
+        return error
+
+    def stop(self) -> None:
+        """Make :meth:`run` return; from any thread."""
+        self.library.emu_stop(self.handle)
+
+    def flush_tlb(self) -> None:
+        """Forget all translations of addresses."""
+        self.library.tlb_flush(self.cpu)
+
+    def invalidate_page(self, address: int) -> None:
+        """Forget the translations of one page."""
+        self.library.tlb_flush_page(self.cpu, address)
+
+    def write_register(self, register: int, value: int) -> None:
+        """Write a register by its number in the library's API."""
+        word = ctypes.c_uint64(value)
+        self.library.check(
+            self.library.reg_write(self.handle, register, ctypes.byref(word)), "write a register"
+        )
+
+    def update_cr0(self, value: int) -> None:
+        """Write CR0 from within a hook."""
+        self.library.update_cr0(self.env, value)
+
+    def write_eflags(self, value: int) -> None:
+        """Write all flags."""
+        self.library.write_eflags(self.env, value | _RFLAGS_FIXED, _RFLAGS_WRITABLE)
+
+    def new_context(self) -> c_void_p:
+        """Space for all registers, those of the FPU included."""
+        context = c_void_p()
+        self.library.check(
+            self.library.context_alloc(self.handle, ctypes.byref(context)), "allocate a context"
+        )
+        return context
+
+    def save(self, context: c_void_p) -> None:
+        """Keep the registers in a context."""
+        self.library.context_save(self.handle, context)
+
+    def restore(self, context: c_void_p) -> None:
+        """Take the registers from a context; the caller flushes the TLB."""
+        self.library.context_restore(self.handle, context)
+
+    def invalidate_code(self, host_address: int, size: int) -> None:
+        """Forget code translated from memory of the host that the machine has."""
+        start = self.library.ram_address(self.handle, c_void_p(host_address))
+        self.library.invalidate_code(self.handle, start, start + size)
+
+    def tsc(self) -> int:
+        """The time stamp counter as the guest reads it."""
+        value: int = self.library.read_tsc()
+        return value
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """What the emulated processor would answer."""
+        out = (ctypes.c_uint32 * 4)()
+        addresses = [ctypes.addressof(out) + 4 * index for index in range(4)]
+        self.library.cpuid(self.env, leaf, subleaf, *addresses)
+        return out[0], out[1], out[2], out[3]
+
+    def close(self) -> None:
+        """Release the emulator, which must not be used afterwards."""
+        self.library.close(self.handle)
+        leave_short_cuts(self.handle)

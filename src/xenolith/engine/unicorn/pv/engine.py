@@ -1,0 +1,198 @@
+"""The Unicorn engine for PV vCPUs: the emulator walks the guest's own page tables, and its traps bounce in C.
+
+Machine frame n of the domain is at physical address n * 4096 of the emulated machine; the engine's own memory lies
+above all that a domain can have.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from xenolith.engine.hvm import EngineError, Vector
+from xenolith.engine.pv import TrapHandler
+from xenolith.engine.unicorn.cpu_layout import write_msr
+from xenolith.engine.unicorn.machine import EmulatedMachine, prepare_machine
+from xenolith.engine.unicorn.private_memory import PrivateMemory
+from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
+from xenolith.engine.unicorn.pv.traps import CRASHES, install_traps, load_traps
+from xenolith.engine.unicorn.pv.vcpu import UnicornPvVcpu
+from xenolith.machine.address import PAGE_SHIFT, GuestVirt, Mfn
+from xenolith.machine.memory import MachineMemory
+
+_PRIVATE_BASE = (1 << 40) - (4 << 30)
+"""The emulated CPU has 40-bit addresses, and the last 4 GiB of them are the engine's."""
+_PRIVATE_BYTES = 2 << 30
+
+_REG_CR0, _REG_CR4 = 50, 54
+_CR0_PG_AM_WP_NE_ET_MP_PE = 0x80050033
+_CR4_PAE_FXSR_XMM = 0x620
+_MSR_EFER = 0xC0000080
+_EFER_NXE_LMA_LME_SCE = 0xD01
+
+_LOW32 = 0xFFFFFFFF
+
+
+def prepare() -> None:
+    """Load the library and the hooks. Forks keep them."""
+    prepare_machine()
+    load_traps()
+
+
+class UnicornPvEngine:
+    """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
+
+    m2p_start = M2P_START
+
+    def __init__(self, memory: MachineMemory) -> None:
+        if memory.size > _PRIVATE_BASE:
+            raise EngineError("a PV domain of the unicorn engine has less than 1020 GiB of memory")
+        self._memory = memory
+        private = PrivateMemory(_PRIVATE_BASE, _PRIVATE_BYTES)
+        self.area = ReservedArea(private, memory.frames)
+        self.m2p = self.area.m2p
+        self.m2p_end: GuestVirt = self.area.m2p_end
+        self.machine = machine = EmulatedMachine()
+        # Both maps live as long as this object, and the emulator ends before, in close().
+        machine.add_memory(0, memory.size, memory.address)
+        machine.add_memory(_PRIVATE_BASE, _PRIVATE_BYTES, private.host_address)
+        machine.start_up()
+        write_msr(machine.library, machine.handle, _MSR_EFER, _EFER_NXE_LMA_LME_SCE)
+        machine.write_register(_REG_CR4, _CR4_PAE_FXSR_XMM)
+        machine.write_register(_REG_CR0, _CR0_PG_AM_WP_NE_ET_MP_PE)
+        self._private = private
+        self._failure: BaseException | None = None
+        self.registers = machine.registers
+        self.traps = load_traps()
+        self.context = install_traps(machine, (memory.address, memory.size), private, self)
+        self.context_address = ctypes.addressof(self.context)
+        self._blank_context = machine.new_context()
+        machine.save(self._blank_context)
+        self._current: UnicornPvVcpu | None = None
+        self._vcpus = 0
+
+    def new_vcpu(self, handler: TrapHandler) -> UnicornPvVcpu:
+        """See PvEngine."""
+        number, self._vcpus = self._vcpus, self._vcpus + 1
+        return UnicornPvVcpu(self, handler, number)
+
+    def fill_reserved_slots(self, level4: Mfn) -> None:
+        """See PvEngine."""
+        words = self._memory.frame(level4).cast("Q")
+        for index in range(SLOTS):
+            words[FIRST_SLOT + index] = self.area.slots[index]
+
+    def flush_tlb(self) -> None:
+        """See PvEngine."""
+        self.machine.flush_tlb()
+
+    def invalidate_page(self, address: GuestVirt) -> None:
+        """See PvEngine."""
+        self.machine.invalidate_page(address)
+
+    def run(self, vcpu: UnicornPvVcpu) -> None:
+        """Run one of the engine's own vCPUs."""
+        self._load(vcpu)
+        self.traps.xenolith_pv_resume(self.context_address)
+        error = 0 if self._failure is not None else self.machine.run()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        self.machine.library.check(error, "run the guest")
+
+    def stop(self) -> None:
+        """See PvEngine."""
+        self.machine.stop()
+
+    kick = stop
+
+    def invalidate_code(self, mfn: Mfn, count: int) -> None:
+        """See PvEngine."""
+        self.machine.invalidate_code(
+            self._memory.address + (mfn << PAGE_SHIFT), count << PAGE_SHIFT
+        )
+
+    def tsc(self) -> int:
+        """See PvEngine."""
+        return self.machine.tsc()
+
+    def base_cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """See PvEngine."""
+        return self.machine.cpuid(leaf, subleaf)
+
+    def close(self) -> None:
+        """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""
+        self.machine.close()
+
+    def on_hypercall(self) -> None:
+        """TrapSink."""
+        assert self._current is not None
+        try:
+            self._current.handler.hypercall()
+        except BaseException as failure:
+            self._fail(failure)
+
+    def on_fault(self, vector: int, error_code: int, address: int) -> int:
+        """TrapSink."""
+        assert self._current is not None
+        handler = self._current.handler
+        try:
+            if vector == Vector.PF:
+                return handler.write_protected(GuestVirt(address))
+            if vector == Vector.GP:
+                return handler.general_protection(error_code)
+            return handler.invalid_opcode()
+        except BaseException as failure:
+            self._fail(failure)
+            return 1
+
+    def on_cpuid(self) -> None:
+        """TrapSink."""
+        assert self._current is not None
+        registers = self.registers
+        try:
+            registers.rax, registers.rbx, registers.rcx, registers.rdx = (
+                self._current.handler.cpuid(registers.rax & _LOW32, registers.rcx & _LOW32)
+            )
+        except BaseException as failure:
+            self._fail(failure)
+
+    def on_crash(self, why: int, detail: int) -> None:
+        """TrapSink."""
+        assert self._current is not None
+        try:
+            self._current.handler.crash(CRASHES[why].format(detail))
+            self.stop()
+        except BaseException as failure:
+            self._fail(failure)
+
+    def host_address(self, machine_address: int) -> int:
+        """Where the host has a byte of machine memory."""
+        if not 0 <= machine_address < self._memory.size:
+            raise EngineError(f"there is no memory at machine address {machine_address:#x}")
+        return self._memory.address + machine_address
+
+    def is_loaded(self, vcpu: UnicornPvVcpu) -> bool:
+        """Whether the processor holds the registers of a vCPU."""
+        return self._current is vcpu
+
+    def _load(self, vcpu: UnicornPvVcpu) -> None:
+        """Make a vCPU the one whose registers the CPU holds."""
+        current = self._current
+        if current is vcpu and vcpu.initial is None:
+            return
+        if current is not None and current is not vcpu:
+            self.machine.save(current.context)
+        self._current = vcpu
+        self.context.vcpu = ctypes.pointer(vcpu.state)
+        if vcpu.initial is not None:
+            self.machine.restore(self._blank_context)
+            vcpu.enter()
+        elif current is not vcpu:
+            self.machine.restore(vcpu.context)
+        self.machine.flush_tlb()
+
+    def _fail(self, failure: BaseException) -> None:
+        """Make :meth:`run` raise what a callback of the emulator must not."""
+        if self._failure is None:
+            self._failure = failure
+        self.stop()

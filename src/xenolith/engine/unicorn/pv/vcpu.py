@@ -1,0 +1,210 @@
+"""One PV vCPU of the Unicorn engine: the state by which its traps bounce, and its registers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from xenolith.engine.hvm import EngineError
+from xenolith.engine.pv import PvCpuState, TrapGate, TrapHandler
+from xenolith.engine.unicorn.pv.traps import Gate, VcpuState
+from xenolith.engine.unicorn.registers import GENERAL
+from xenolith.machine.address import PAGE_SHIFT, GuestVirt, Mfn
+
+if TYPE_CHECKING:
+    from xenolith.engine.unicorn.pv.engine import UnicornPvEngine
+
+_SYSCALL_BYTES = 2
+_MASK64 = (1 << 64) - 1
+_CR0_TS = 8
+
+_SEGMENT_BYTES = 24
+_ES, _CS, _SS, _DS, _FS, _GS, _LDT, _TR, _GDT, _IDT = range(10)
+"""Segment registers and descriptor tables in the order of CPUX86State."""
+_GDT_LIMIT = 0xFFFF
+
+
+class UnicornPvVcpu:
+    """Registers while it is loaded, a saved context while it is not."""
+
+    def __init__(self, engine: UnicornPvEngine, handler: TrapHandler, number: int) -> None:
+        self.registers = engine.registers
+        self.handler = handler
+        self.context = engine.machine.new_context()
+        self.state = VcpuState()
+        self.initial: PvCpuState | None = None
+        """What it will start with; None once it has."""
+        self._engine = engine
+        self._number = number
+        self._gdt_address, self._ldt_address = engine.area.add_vcpu(number)
+        self._ldt_limit = 0
+
+    def reset(self, state: PvCpuState) -> None:
+        """See PvVcpu."""
+        self.initial = state
+
+    def run(self) -> None:
+        """See PvVcpu."""
+        self._engine.run(self)
+
+    def repeat_hypercall(self) -> None:
+        """See PvVcpu."""
+        self.registers.rip = self.registers.rip - _SYSCALL_BYTES & _MASK64
+
+    def inject(self, vector: int, error_code: int = 0) -> None:
+        """See PvVcpu."""
+        engine = self._engine
+        engine.traps.xenolith_pv_inject(engine.context_address, vector, error_code)
+
+    def inject_nmi(self) -> None:
+        """See PvVcpu."""
+        self.state.nmi_pending = 1
+
+    def use_info(self, address: int) -> None:
+        """See PvVcpu."""
+        self.state.info = self._engine.host_address(address)
+
+    def set_trap(self, vector: int, gate: TrapGate) -> None:
+        """See PvVcpu."""
+        self.state.traps[vector] = Gate(*gate)
+
+    def clear_traps(self) -> None:
+        """See PvVcpu."""
+        ctypes.memset(ctypes.addressof(self.state.traps), 0, ctypes.sizeof(self.state.traps))
+
+    def set_callback(self, kind: int, gate: TrapGate) -> None:
+        """See PvVcpu."""
+        self.state.callbacks[kind] = Gate(*gate)
+
+    def set_kernel_stack(self, address: GuestVirt) -> None:
+        """See PvVcpu."""
+        self.state.kernel_sp = address
+
+    def set_roots(self, kernel: Mfn, user: Mfn | None) -> None:
+        """See PvVcpu."""
+        roots = self.state.roots
+        roots[1] = kernel << PAGE_SHIFT
+        roots[0] = user << PAGE_SHIFT if user is not None else 0
+        self.state.flush = 1
+        if self._engine.is_loaded(self):
+            self.registers.cr3 = roots[self.state.in_kernel]
+
+    def set_gdt(self, frames: Sequence[Mfn]) -> None:
+        """See PvVcpu."""
+        self._engine.area.map_gdt(self._number, frames)
+        self.state.flush = 1
+
+    def set_ldt(self, frames: Sequence[Mfn | None], entries: int) -> None:
+        """See PvVcpu."""
+        self._engine.area.map_ldt(self._number, frames)
+        self._ldt_limit = 8 * entries - 1 if entries else 0
+        self.state.flush = 1
+        self._load_tables()
+
+    def load_user_gs(self, selector: int) -> None:
+        """See PvVcpu."""
+        kernel_base = self._base(_GS)
+        self._load_data_segment(_GS, selector)
+        self.state.other_gs_base = self._base(_GS)
+        self._set_base(_GS, kernel_base)
+
+    def set_rflags(self, value: int) -> None:
+        """See PvVcpu."""
+        self._engine.machine.write_eflags(value)
+
+    def set_task_switched(self, on: bool) -> None:
+        """See PvVcpu."""
+        cr0 = self.registers.cr0
+        self._engine.machine.update_cr0(cr0 | _CR0_TS if on else cr0 & ~_CR0_TS)
+
+    @property
+    def fs_base(self) -> int:
+        """See PvVcpu."""
+        return self._base(_FS)
+
+    @fs_base.setter
+    def fs_base(self, value: int) -> None:
+        self._set_base(_FS, value)
+
+    @property
+    def gs_base_kernel(self) -> int:
+        """See PvVcpu."""
+        return self._base(_GS) if self.state.in_kernel else self.state.other_gs_base
+
+    @gs_base_kernel.setter
+    def gs_base_kernel(self, value: int) -> None:
+        if self.state.in_kernel:
+            self._set_base(_GS, value)
+        else:
+            self.state.other_gs_base = value
+
+    @property
+    def gs_base_user(self) -> int:
+        """See PvVcpu."""
+        return self.state.other_gs_base if self.state.in_kernel else self._base(_GS)
+
+    @gs_base_user.setter
+    def gs_base_user(self, value: int) -> None:
+        if self.state.in_kernel:
+            self.state.other_gs_base = value
+        else:
+            self._set_base(_GS, value)
+
+    def enter(self) -> None:
+        """Take on the registers that it starts with; the CPU is this vCPU's."""
+        state = self.initial
+        assert state is not None
+        self.initial = None
+        own = self.state
+        own.in_kernel = int(state.in_kernel)
+        own.nmi_pending = own.nmi_masked = 0
+        own.kernel_sp = state.kernel_stack
+        self.clear_traps()
+        for vector, gate in state.traps.items():
+            self.set_trap(vector, gate)
+        for kind, gate in state.callbacks.items():
+            self.set_callback(kind, gate)
+        self.set_gdt(state.gdt)
+        self.set_roots(state.kernel_root, state.user_root)
+        self._load_tables()
+        registers = self.registers
+        registers.file[:16] = _general(state)
+        registers.rsp, registers.rip = state.rsp, state.rip
+        self._engine.machine.write_eflags(state.rflags)
+        for segment, selector in (
+            (_DS, state.ds),
+            (_ES, state.es),
+            (_FS, state.fs),
+            (_GS, state.gs),
+        ):
+            self._load_data_segment(segment, selector)
+        self.fs_base = state.fs_base
+        self.gs_base_kernel, self.gs_base_user = state.gs_base_kernel, state.gs_base_user
+        engine = self._engine
+        if not engine.traps.xenolith_pv_start(engine.context_address, state.cs, state.ss):
+            raise EngineError(f"a vCPU cannot start with CS {state.cs:#x} and SS {state.ss:#x}")
+
+    def _load_tables(self) -> None:
+        """Point the processor's table registers at where this vCPU's tables are shown."""
+        registers = self.registers
+        registers.write_segment(_GDT, self._gdt_address, _GDT_LIMIT)
+        registers.write_segment(_LDT, self._ldt_address, self._ldt_limit)
+        registers.write_segment(_IDT, 0, 0)
+
+    def _load_data_segment(self, segment: int, selector: int) -> None:
+        engine = self._engine
+        engine.traps.xenolith_pv_load_data_segment(engine.context_address, segment, selector)
+
+    def _base(self, segment: int) -> int:
+        return self.registers.segment_base(segment)
+
+    def _set_base(self, segment: int, value: int) -> None:
+        self.registers.set_segment_base(segment, value)
+
+
+def _general(state: PvCpuState) -> memoryview:
+    values = [0] * 16
+    for name, value in state.general.items():
+        values[GENERAL[name]] = value
+    return memoryview(b"".join(value.to_bytes(8, "little") for value in values)).cast("Q")
