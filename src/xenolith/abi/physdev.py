@@ -107,3 +107,12 @@ class PhysdevPirqEoiGmfn(NamedTuple):
 
 
 PHYSDEV_PIRQ_EOI_GMFN = Layout(PhysdevPirqEoiGmfn, "struct physdev_pirq_eoi_gmfn", HEADER)
+
+
+class PhysdevSetIopl(NamedTuple):
+    """The I/O privilege level of a PV vCPU."""
+
+    iopl: U32
+
+
+PHYSDEV_SET_IOPL = Layout(PhysdevSetIopl, "struct physdev_set_iopl", HEADER)

@@ -1,0 +1,78 @@
+"""A PV domain: machine frames with types, page tables that are checked, and vCPUs in ring 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from xenolith.abi.xen import VCPU_INFO
+from xenolith.engine.pv import PvEngine
+from xenolith.hypervisor.domain import Domain, DomainEvents, DomainParameters
+from xenolith.hypervisor.pv.memory import XEN_FRAMES, PvMemory
+from xenolith.hypervisor.pv.page_table import PageTables
+from xenolith.hypervisor.pv.page_type import PageType, PageTypes
+from xenolith.hypervisor.pv.vcpu import PvVcpu
+from xenolith.machine.address import PAGE_SHIFT, Mfn
+from xenolith.machine.memory import MachineMemory
+
+EngineFactory = Callable[[int], tuple[MachineMemory, PvEngine]]
+"""Makes the memory of a domain, of so many frames, and the engine over it."""
+
+
+class PvDomain(Domain):
+    """A domain whose kernel asks the hypervisor for everything."""
+
+    memory: PvMemory
+    engine: PvEngine
+    vcpus: list[PvVcpu]
+
+    def __init__(
+        self, parameters: DomainParameters, new_engine: EngineFactory, events: DomainEvents
+    ) -> None:
+        ram_frames = sum(count for _, count in parameters.ram)
+        machine, engine = new_engine(ram_frames + XEN_FRAMES)
+        self.types = PageTypes(machine.frames, engine.flush_tlb)
+        self.page_tables = PageTables(machine, self.types, engine.fill_reserved_slots)
+        memory = PvMemory(machine, engine, self.types, ram_frames)
+        vcpus: list[PvVcpu] = []
+        super().__init__(parameters, engine, memory, vcpus, events)
+        memory.is_pinned = self.grants.is_pinned
+        self._no_info = memory.allocate_frame()
+        memory.types.remove(self._no_info)
+        self.rings: dict[int, str] = {}
+        """The domain's own rings by their ports: ``console`` and ``xenstore``."""
+        for vcpu_id in range(parameters.max_vcpus):
+            vcpus.append(PvVcpu(self, vcpu_id, self.legacy_vcpu_info(vcpu_id)))
+
+    def ring_name(self, port: int) -> str | None:
+        """See Domain."""
+        return self.rings.get(port)
+
+    def show_info(self, vcpu: PvVcpu) -> None:
+        """Tell the engine where a new vCPU's vcpu_info is; its events are masked at first."""
+        mask = VCPU_INFO.offsets["evtchn_upcall_mask"]
+        if vcpu.info is None:
+            address = self._no_info << PAGE_SHIFT
+            self.memory.frame(self._no_info)[mask] = 1
+        else:
+            address = (self.shared_info_mfn << PAGE_SHIFT) + vcpu.id * VCPU_INFO.size
+            vcpu.info[mask] = 1
+        vcpu.engine_vcpu.use_info(address)
+
+    @contextmanager
+    def writable_frame(self, mfn: int) -> Iterator[memoryview]:
+        """A view of a frame that the guest could write, too; XenError(EINVAL) if it could not."""
+        self.types.get(mfn, PageType.WRITABLE)
+        try:
+            yield self.memory.frame(Mfn(mfn))
+        finally:
+            self.types.put(mfn)
+
+    def crash_vcpu(self, vcpu: PvVcpu, why: str) -> None:
+        """A vCPU cannot go on: crash the domain, its registers in the log."""
+        registers = vcpu.registers
+        self.log(
+            f"d{self.domid}v{vcpu.id}: rip {registers.rip:016x} rsp {registers.rsp:016x} "
+            f"rflags {registers.rflags:x} cr3 {registers.cr3:x}"
+        )
+        self.crash(f"vCPU {vcpu.id}: {why}")

@@ -1,0 +1,136 @@
+"""The machine frames of a PV domain: its RAM, and the hypervisor's own that it may map.
+
+A PV guest knows its memory by machine frame numbers. What the interface calls a gfn is one, so the domain's event
+channels and grants need not know the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.engine.pv import PvEngine
+from xenolith.hypervisor.pv.page_type import PageType, PageTypes
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
+from xenolith.machine.memory import MachineMemory
+
+XEN_FRAMES = 1024
+"""Frames in front of RAM: shared info, grant frames. So no frame number is what the guest counts it as."""
+
+INVALID_M2P_ENTRY = (1 << 64) - 1
+
+
+class PvMemory:
+    """The grant table's and the event channels' view of a domain of ``ram_frames`` frames of RAM."""
+
+    def __init__(
+        self, machine: MachineMemory, engine: PvEngine, types: PageTypes, ram_frames: int
+    ) -> None:
+        self.machine = machine
+        self.types = types
+        self.first_ram = Mfn(XEN_FRAMES)
+        self.ram_frames = ram_frames
+        self._engine = engine
+        self._free = [Mfn(mfn) for mfn in range(XEN_FRAMES - 1, 0, -1)]
+        for mfn in range(XEN_FRAMES):
+            types.remove(Mfn(mfn))
+        self._released: list[Mfn] = []
+        self.populated = ram_frames
+        """Frames of RAM that the domain holds now."""
+        self.on_populated: Callable[[int], None] = lambda _frames: None
+        """Told the number whenever it has changed."""
+        self.is_pinned: Callable[[Mfn], bool] = lambda _mfn: False
+        """Whether somebody uses a frame by a grant, so that it must not be freed."""
+
+    def allocate_frame(self) -> Mfn:
+        """A zeroed frame that the guest may map and that is not its RAM; XenError(ENOMEM)."""
+        if not self._free:
+            raise XenError(Errno.ENOMEM, "no frame left beside the guest's RAM")
+        mfn = self._free.pop()
+        self.types.add(mfn)
+        return mfn
+
+    def free_frame(self, mfn: Mfn) -> None:
+        """Take such a frame back. While the guest still maps it, it is given to nothing else."""
+        self.machine.discard(mfn)
+        self.types.remove(mfn)
+        if self.types.type_of(mfn) is PageType.NONE:
+            self._free.append(mfn)
+
+    def frame(self, mfn: Mfn) -> memoryview:
+        """A writable view of a machine frame."""
+        return self.machine.frame(mfn)
+
+    def frames(self, mfn: Mfn, count: int) -> memoryview:
+        """A writable view of frames that follow one another."""
+        start = mfn << PAGE_SHIFT
+        return self.machine.view[start : start + (count << PAGE_SHIFT)]
+
+    def guest_frame(self, gfn: Gfn) -> memoryview:
+        """A writable view of a frame of the guest's, which stays one that may be written; XenError(EINVAL)."""
+        self.types.get(gfn, PageType.WRITABLE)
+        return self.machine.frame(Mfn(gfn))
+
+    def mfn_of(self, gfn: Gfn) -> Mfn | None:
+        """The frame of a number that the guest gave, or None where it has no such frame."""
+        return Mfn(gfn) if self.types.is_present(gfn) else None
+
+    def gfn_of(self, mfn: Mfn) -> Gfn | None:
+        """What the guest calls a frame of the hypervisor's."""
+        return Gfn(mfn)
+
+    def written(self, gfn: Gfn, count: int = 1) -> None:
+        """Backends and grant copies have written frames: code may have changed."""
+        self._engine.invalidate_code(Mfn(gfn), count)
+
+    def map_grant(self, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
+        """A PV guest maps grants by its page tables: XenError(EINVAL)."""
+        raise XenError(Errno.EINVAL, "a PV domain has no physical map")
+
+    def unmap_grant(self, gfn: Gfn, mfn: Mfn) -> None:
+        """As :meth:`map_grant`."""
+        raise XenError(Errno.EINVAL, "a PV domain has no physical map")
+
+    def release(self, mfn: int) -> bool:
+        """Give a frame of RAM back to the host; False if it is not the domain's or in use by a grant."""
+        ram = range(self.first_ram, self.first_ram + self.ram_frames)
+        if mfn not in ram or not self.types.is_present(mfn) or self.is_pinned(Mfn(mfn)):
+            return False
+        if self.types.type_of(mfn) not in (PageType.NONE, PageType.WRITABLE):
+            return False
+        self.types.remove(Mfn(mfn))
+        self.machine.discard(Mfn(mfn))
+        self._engine.m2p[mfn] = INVALID_M2P_ENTRY
+        self._released.append(Mfn(mfn))
+        self.populated -= 1
+        self.on_populated(self.populated)
+        return True
+
+    def withhold(self, count: int) -> None:
+        """Start with ``count`` frames fewer than the domain may have: those with the highest numbers."""
+        end = self.first_ram + self.ram_frames
+        for mfn in range(end - 1, end - 1 - count, -1):
+            self.types.remove(Mfn(mfn))
+            self._released.append(Mfn(mfn))
+        self.populated -= count
+
+    def populate(self) -> Mfn | None:
+        """A zeroed frame of RAM for the domain, or None if it has all that it was made for."""
+        if not self._released:
+            return None
+        mfn = self._released.pop()
+        self.types.add(mfn)
+        self.populated += 1
+        self.on_populated(self.populated)
+        return mfn
+
+    def write(self, address: GuestPhys, data: bytes | memoryview) -> None:
+        """PhysicalMemory: store bytes at a pseudo-physical address."""
+        self.machine.write(self._machine_address(address), data)
+
+    def load(self, address: GuestPhys, fd: int, offset: int, size: int) -> int:
+        """PhysicalMemory: copy from a file, as MachineMemory.load()."""
+        return self.machine.load(self._machine_address(address), fd, offset, size)
+
+    def _machine_address(self, address: GuestPhys) -> int:
+        return address + self.first_ram * PAGE_SIZE

@@ -1,0 +1,136 @@
+"""What each machine frame of a PV domain may be used as: the counterpart of struct page_info's type_info in Xen.
+
+A frame is a page table of one level, holds descriptors, or may be written by the guest; never two of these at
+once, as long as any use is counted. That keeps a guest from writing its own page tables (xen/arch/x86/mm.c).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from enum import IntEnum
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.machine.address import Mfn
+
+
+class PageType(IntEnum):
+    """PGT_*: a page table's level is its number."""
+
+    NONE = 0
+    L1 = 1
+    L2 = 2
+    L3 = 3
+    L4 = 4
+    SEG_DESC = 5
+    WRITABLE = 7
+
+
+TYPE_SHIFT = 28
+PINNED = 1 << 27
+ABSENT = 1 << 26
+"""The frame is not the guest's: the hypervisor's own, or given back."""
+COUNT = ABSENT - 1
+
+_MAP_NORESERVE = 0x4000
+
+
+class PageTypes:
+    """The types of ``frames`` machine frames, none of them in use yet.
+
+    ``validate(mfn, type)`` is asked before a frame becomes a page table or descriptor page, with the type already
+    taken, and raises XenError where its content does not allow that; ``invalidate(mfn, type)`` is told when the
+    last use is gone. ``flush`` makes every vCPU forget its translations.
+    """
+
+    def __init__(self, frames: int, flush: Callable[[], None]) -> None:
+        self.frames = frames
+        area = mmap.mmap(
+            -1, 4 * frames, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        )
+        self.info = memoryview(area).cast("I")
+        """One word a frame: its type from TYPE_SHIFT on, PINNED, ABSENT, and how often it is in use."""
+        self.validate: Callable[[Mfn, PageType], None]
+        self.invalidate: Callable[[Mfn, PageType], None]
+        self._flush = flush
+        self.writable_dropped = False
+        """Whether a frame that the guest could write lost its last such use since the last flush."""
+
+    def type_of(self, mfn: int) -> PageType:
+        """The type that a frame is in use as; NONE where it is in no such use or does not exist."""
+        if mfn >= self.frames:
+            return PageType.NONE
+        info = self.info[mfn]
+        return PageType(info >> TYPE_SHIFT) if info & COUNT else PageType.NONE
+
+    def is_present(self, mfn: int) -> bool:
+        """Whether a frame is the guest's."""
+        return 0 <= mfn < self.frames and not self.info[mfn] & ABSENT
+
+    def get(self, mfn: int, kind: PageType) -> None:
+        """Count a use of a frame; XenError(EINVAL) if it is not the guest's or in use as another type."""
+        if not self.is_present(mfn):
+            raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not the domain's")
+        info = self.info[mfn]
+        if info & COUNT:
+            if info >> TYPE_SHIFT != kind:
+                raise XenError(
+                    Errno.EINVAL,
+                    f"frame {mfn:#x} is {PageType(info >> TYPE_SHIFT).name}, not {kind.name}",
+                )
+            if info & COUNT == COUNT:
+                raise XenError(Errno.EBUSY, f"frame {mfn:#x} is in use too often")
+            self.info[mfn] = info + 1
+            return
+        self.info[mfn] = kind << TYPE_SHIFT | 1
+        if kind is PageType.WRITABLE:
+            return
+        if self.writable_dropped:
+            # Somebody may still be able to write it by a translation that is kept.
+            self.flush()
+        try:
+            self.validate(Mfn(mfn), kind)
+        except XenError:
+            self.info[mfn] = 0
+            raise
+
+    def put(self, mfn: int) -> None:
+        """Undo one :meth:`get`."""
+        info = self.info[mfn] - 1
+        self.info[mfn] = info
+        if info & COUNT:
+            return
+        kind = PageType(info >> TYPE_SHIFT)
+        if kind is PageType.WRITABLE:
+            self.writable_dropped = True
+        else:
+            self.invalidate(Mfn(mfn), kind)
+        self.info[mfn] &= ABSENT
+
+    def pin(self, mfn: int, kind: PageType) -> None:
+        """Keep a frame in use as a page table until :meth:`unpin`; XenError(EINVAL)."""
+        self.get(mfn, kind)
+        if self.info[mfn] & PINNED:
+            self.put(mfn)
+            raise XenError(Errno.EINVAL, f"frame {mfn:#x} is pinned already")
+        self.info[mfn] |= PINNED
+
+    def unpin(self, mfn: int) -> None:
+        """Undo :meth:`pin`; XenError(EINVAL) if it is not pinned."""
+        if not self.is_present(mfn) or not self.info[mfn] & PINNED:
+            raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not pinned")
+        self.info[mfn] &= ~PINNED
+        self.put(mfn)
+
+    def remove(self, mfn: Mfn) -> None:
+        """Take a frame from the guest; what is still mapped of it stays counted."""
+        self.info[mfn] |= ABSENT
+
+    def add(self, mfn: Mfn) -> None:
+        """Give a frame to the guest."""
+        self.info[mfn] &= ~ABSENT
+
+    def flush(self) -> None:
+        """Make every vCPU forget its translations."""
+        self.writable_dropped = False
+        self._flush()

@@ -1,0 +1,245 @@
+"""One PV vCPU: its page tables and descriptor tables, and what the traps mean that are not its kernel's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.features import Feature
+from xenolith.abi.xen import VCPU_INFO, VmAssistType
+from xenolith.engine.pv import PvCpuState, PvRegisters
+from xenolith.engine.pv import PvVcpu as EnginePvVcpu
+from xenolith.hypervisor.hypercalls.dispatch import dispatch
+from xenolith.hypervisor.pv import privileged
+from xenolith.hypervisor.pv.cpu_policy import PvCpuPolicy
+from xenolith.hypervisor.pv.debug_registers import DebugRegisters
+from xenolith.hypervisor.pv.hypercall_table import PV_HANDLERS
+from xenolith.hypervisor.pv.instruction import fetch
+from xenolith.hypervisor.pv.msr_policy import PvMsrPolicy
+from xenolith.hypervisor.pv.page_type import PageType
+from xenolith.hypervisor.pv.paging import PvPaging
+from xenolith.hypervisor.pv.vcpu_context import read_vcpu_context
+from xenolith.hypervisor.pv.writable_page_table import emulate_store
+from xenolith.hypervisor.vcpu import Vcpu
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestVirt, Mfn
+
+if TYPE_CHECKING:
+    from xenolith.hypervisor.pv.domain import PvDomain
+
+_UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
+_UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]
+_CR2 = VCPU_INFO.offsets["arch"]
+
+_CR0_TS = 8
+_CR4 = 0x620
+"""PAE, OSFXSR and OSXMMEXCPT."""
+_LDT_ENTRIES = 8192
+_ENTRIES_PER_FRAME = 512
+_FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
+_MASK64 = (1 << 64) - 1
+_LOW32 = (1 << 32) - 1
+
+_FEATURES = sum(
+    1 << feature
+    for feature in (
+        Feature.mmu_pt_update_preserve_ad,
+        Feature.highmem_assist,
+        Feature.gnttab_map_avail_bits,
+        Feature.memory_op_vnode_supported,
+    )
+)
+
+
+class PvVcpu(Vcpu):
+    """Implements the engine's TrapHandler."""
+
+    domain: PvDomain
+    engine_vcpu: EnginePvVcpu
+    registers: PvRegisters
+    paging: PvPaging
+    handlers = PV_HANDLERS
+    features = _FEATURES
+    assists = frozenset(
+        assist.value
+        for assist in VmAssistType
+        if assist not in (VmAssistType.architectural_iopl, VmAssistType.m2p_strict)
+    )
+
+    def __init__(self, domain: PvDomain, vcpu_id: int, info: memoryview | None) -> None:
+        self.domain = domain
+        super().__init__(domain, vcpu_id, info)
+        self.engine_vcpu = domain.engine.new_vcpu(self)
+        self.registers = self.engine_vcpu.registers
+        self.paging = PvPaging(domain.memory.machine, self.registers)
+        self.debug = DebugRegisters()
+        self.iopl = 0
+        self.kernel_root: Mfn | None = None
+        self.user_root: Mfn | None = None
+        self._gdt: list[Mfn] = []
+        self._ldt: list[Mfn] = []
+        self._uses: list[Mfn] = []
+        policy = PvCpuPolicy(
+            domain.engine.base_cpuid, vcpu_id, domain.max_vcpus, domain.clock.tsc_hz // 1000
+        )
+        self.cpuid = policy.cpuid
+        msrs = PvMsrPolicy(self.engine_vcpu, vcpu_id, domain.engine.tsc)
+        self.read_msr = msrs.read
+        self.write_msr = msrs.write
+        domain.show_info(self)
+
+    def hypercall(self) -> None:
+        """See TrapHandler."""
+        dispatch(self)
+
+    def general_protection(self, error_code: int) -> bool:
+        """See TrapHandler."""
+        return not error_code and privileged.emulate(self)
+
+    def invalid_opcode(self) -> bool:
+        """See TrapHandler: UD2 with ``xen`` behind it makes the next instruction the hypervisor's, if CPUID."""
+        registers = self.registers
+        if not fetch(self, registers.rip).startswith(_FORCED_CPUID):
+            return False
+        registers.rax, registers.rbx, registers.rcx, registers.rdx = self.cpuid(
+            registers.rax & _LOW32, registers.rcx & _LOW32
+        )
+        registers.rip = registers.rip + len(_FORCED_CPUID) & _MASK64
+        return True
+
+    def write_protected(self, address: GuestVirt) -> bool:
+        """See TrapHandler: stores to page tables of level 1 are done as updates."""
+        return emulate_store(self, address)
+
+    def crash(self, why: str) -> None:
+        """See TrapHandler."""
+        self.domain.crash_vcpu(self, why)
+
+    def has_event(self) -> bool:
+        """See Vcpu."""
+        return self.info is not None and bool(self.info[_UPCALL_PENDING])
+
+    def can_take_event(self) -> bool:
+        """See Vcpu."""
+        return self.has_event() and self.info is not None and not self.info[_UPCALL_MASK]
+
+    def register_info(self, gfn: Gfn, offset: int) -> None:
+        """See Vcpu."""
+        super().register_info(gfn, offset)
+        self.engine_vcpu.use_info((gfn << PAGE_SHIFT) + offset)
+
+    def initialise(self, caller: Vcpu, context: GuestVirt) -> None:
+        """See Vcpu."""
+        self.start_with(read_vcpu_context(caller.paging, context))
+
+    def start_with(self, state: PvCpuState) -> None:
+        """Take on registers and tables, once; XenError(EINVAL) where a frame is not what it has to be."""
+        types = self.domain.types
+        taken: list[Mfn] = []
+        try:
+            for mfn in state.gdt:
+                types.get(mfn, PageType.SEG_DESC)
+                taken.append(mfn)
+            roots = [state.kernel_root]
+            if state.user_root is not None:
+                roots.append(state.user_root)
+            for mfn in roots:
+                types.get(mfn, PageType.L4)
+                taken.append(mfn)
+        except XenError:
+            for mfn in taken:
+                types.put(mfn)
+            raise
+        self._gdt = list(state.gdt)
+        self.kernel_root, self.user_root = state.kernel_root, state.user_root
+        self.engine_vcpu.reset(state)
+        self.initialised = True
+
+    def load_kernel_root(self, mfn: Mfn) -> None:
+        """Run the kernel on another page table of level 4; XenError(EINVAL)."""
+        types = self.domain.types
+        types.get(mfn, PageType.L4)
+        old, self.kernel_root = self.kernel_root, mfn
+        self.engine_vcpu.set_roots(mfn, self.user_root)
+        if old is not None:
+            types.put(old)
+
+    def load_user_root(self, mfn: Mfn | None) -> None:
+        """Run programs on another page table of level 4; XenError(EINVAL)."""
+        types = self.domain.types
+        if mfn is not None:
+            types.get(mfn, PageType.L4)
+        old, self.user_root = self.user_root, mfn
+        assert self.kernel_root is not None
+        self.engine_vcpu.set_roots(self.kernel_root, mfn)
+        if old is not None:
+            types.put(old)
+
+    def load_gdt(self, frames: list[Mfn]) -> None:
+        """Use another descriptor table; XenError(EINVAL)."""
+        self._gdt = self._replace_tables(self._gdt, frames)
+        self.engine_vcpu.set_gdt(frames)
+
+    def set_ldt(self, address: GuestVirt, entries: int) -> None:
+        """Use the local descriptor table at a page of the kernel's; XenError(EINVAL)."""
+        if entries > _LDT_ENTRIES or address % PAGE_SIZE:
+            raise XenError(Errno.EINVAL, f"an LDT of {entries} entries at {address:#x}")
+        frames: list[Mfn] = []
+        for page in range(-(-entries // _ENTRIES_PER_FRAME)):
+            at = GuestVirt(address + page * PAGE_SIZE)
+            frames.append(Mfn(self.paging.translate(at) >> PAGE_SHIFT))
+        self._ldt = self._replace_tables(self._ldt, frames)
+        self.engine_vcpu.set_ldt(frames, entries)
+
+    def _replace_tables(self, old: list[Mfn], new: list[Mfn]) -> list[Mfn]:
+        types = self.domain.types
+        taken: list[Mfn] = []
+        try:
+            for mfn in new:
+                types.get(mfn, PageType.SEG_DESC)
+                taken.append(mfn)
+        except XenError:
+            for mfn in taken:
+                types.put(mfn)
+            raise
+        for mfn in old:
+            types.put(mfn)
+        return new
+
+    @property
+    def may_use_ports(self) -> bool:
+        """Whether the kernel has asked for the ports and for CLI and STI; it runs at level 1 of Xen's."""
+        return self.iopl >= 1
+
+    def read_control(self, number: int) -> int | None:
+        """A control register as the kernel sees it; None where it cannot."""
+        match number:
+            case 0:
+                return self.registers.cr0
+            case 2:
+                if self.info is None:
+                    return 0
+                return int.from_bytes(self.info[_CR2 : _CR2 + 8], "little")
+            case 3:
+                return self.registers.cr3
+            case 4:
+                return _CR4
+        return None
+
+    def write_control(self, number: int, value: int) -> bool:
+        """Write a control register as the kernel would; False where it must not."""
+        match number:
+            case 0:
+                if (value ^ self.registers.cr0) & ~_CR0_TS:
+                    return False
+                self.engine_vcpu.set_task_switched(bool(value & _CR0_TS))
+            case 2:
+                if self.info is not None:
+                    self.info[_CR2 : _CR2 + 8] = value.to_bytes(8, "little")
+            case 3:
+                self.load_kernel_root(Mfn(value >> PAGE_SHIFT))
+            case 4:
+                # As in Xen: what cannot be had is left out in silence.
+                pass
+            case _:
+                return False
+        return True
