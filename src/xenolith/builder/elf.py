@@ -68,6 +68,8 @@ class ElfImage:
     file: ImageFile
     segments: tuple[Segment, ...]
     notes: tuple[Note, ...]
+    entry: int
+    """The entry point of the header, a virtual address."""
 
 
 def is_elf(image: ImageFile) -> bool:
@@ -90,7 +92,7 @@ def read_elf(image: ImageFile) -> ElfImage:
     if not any(note.name == NOTE_NAME for note in notes):
         sections = _table(image, header.e_shoff, header.e_shnum, header.e_shentsize, layouts.shdr)
         notes = _notes(image, [(s.sh_offset, s.sh_size) for s in sections if s.sh_type == SHT_NOTE])
-    return ElfImage(image, segments, notes)
+    return ElfImage(image, segments, notes, header.e_entry)
 
 
 def read_section(image: ImageFile, name: bytes) -> bytes:
