@@ -6,6 +6,7 @@ from xenolith.builder.errors import BuildError
 from xenolith.engine.choice import prepare_engines
 from xenolith.toolstack.config import DomainType
 from xenolith.toolstack.machine import Assignment, Machine, MachineEvents
+from xenolith.toolstack.pv_machine import PvMachine
 from xenolith.toolstack.pvh_machine import PvhMachine
 
 prepare_engines()
@@ -13,8 +14,12 @@ prepare_engines()
 
 def build_domain(assignment: Assignment, events: MachineEvents) -> Machine:
     """A domain, its vCPUs standing still (toolstack.machine.MachineFactory); BuildError."""
-    if assignment.config.type is not DomainType.PVH:
-        raise BuildError(
-            f'type="{assignment.config.type}" is not supported yet: this release runs type="pvh"'
-        )
-    return PvhMachine(assignment, events)
+    match assignment.config.type:
+        case DomainType.PV:
+            return PvMachine(assignment, events)
+        case DomainType.PVH:
+            return PvhMachine(assignment, events)
+        case other:
+            raise BuildError(
+                f'type="{other}" is not supported yet: this release runs type="pv" and type="pvh"'
+            )
