@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 
 from xenolith.machine.event_loop import READ, EventLoop
@@ -44,7 +45,13 @@ def main() -> None:
     gc.freeze()
     handover = Zygote(sock).serve()
     if handover is not None:
-        domain_process.main(handover, build)
+        try:
+            domain_process.main(handover, build)
+        except BaseException:
+            # A hypervisor thread that nobody could stop any more would keep the process alive.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
     # Without the interpreter's tidying up, which would only cost time.
     os._exit(0)
 

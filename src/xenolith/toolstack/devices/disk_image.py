@@ -5,6 +5,7 @@ The process is jailed and opens nothing: it gets the descriptors, and the locks 
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import stat
@@ -22,6 +23,10 @@ from xenolith.toolstack.devices.nbd_server import open_foreign, socket_of
 from xenolith.toolstack.rpc import Body
 
 _BLKSSZGET = 0x1268
+
+# Python loads codecs when they are first used, which the jail forbids; VHD has names in these.
+for _codec in ("utf-16-be", "utf-16-le"):
+    codecs.lookup(_codec)
 
 _OURS = (DiskFormat.RAW, DiskFormat.VHD)
 """Formats that we read ourselves; a stock server reads the others."""
