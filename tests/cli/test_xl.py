@@ -215,6 +215,21 @@ def test_list_as_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
         (["mem-max", "deb", "2g"], "set_max_memory", {"domid": 3, "kib": 2097152}),
         (["trigger", "deb", "power"], "trigger", {"domid": 3, "name": "power", "vcpu": 0}),
         (["trigger", "deb", "nmi", "2"], "trigger", {"domid": 3, "name": "nmi", "vcpu": 2}),
+        (
+            ["vcpu-pin", "deb", "all", "0-1,^0", "-"],
+            "pin_vcpu",
+            {"domid": 3, "vcpu": None, "hard": "0-1,^0", "soft": None},
+        ),
+        (
+            ["vcpu-pin", "-f", "deb", "2", "-", "all"],
+            "pin_vcpu",
+            {"domid": 3, "vcpu": 2, "hard": None, "soft": "all"},
+        ),
+        (
+            ["vcpu-pin", "deb", "2", "1"],
+            "pin_vcpu",
+            {"domid": 3, "vcpu": 2, "hard": "1", "soft": None},
+        ),
         (["sysrq", "deb", "s"], "sysrq", {"domid": 3, "letter": "s"}),
         (["dump-core", "deb", "/tmp/x"], "dump_core", {"domid": 3, "path": "/tmp/x"}),
         (["shutdown", "deb"], "shutdown", {"domid": 3}),

@@ -178,6 +178,10 @@ class Toolstack:
         """The virtual CPUs of one domain, by number."""
         return [VcpuInfo(*row) for row in self._call("vcpus", domid=domid)]
 
+    def pin_vcpu(self, domid: int, vcpu: int | None, hard: str | None, soft: str | None) -> None:
+        """Set the host CPUs of one vCPU, or of all (None), in xl's notation; None: as before."""
+        self._call("pin_vcpu", domid=domid, vcpu=vcpu, hard=hard, soft=soft)
+
     def destroy(self, domid: int) -> None:
         """End a domain now; return once all it held is free again."""
         self._call("destroy", domid=domid)

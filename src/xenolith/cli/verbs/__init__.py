@@ -26,6 +26,7 @@ VERBS = (
     "domid",
     "domname",
     "vcpu-list",
+    "vcpu-pin",
     "mem-set",
     "mem-max",
     "trigger",

@@ -21,13 +21,13 @@ class Effect(Enum):
 
 
 _HONOURED = """
-    name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus engine
+    name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus cpus engine
     on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk
     cloud_init
 """
 
 _PENDING = """
-    cpus cpus_soft cpu_weight cpu_cap cap pool nomigrate
+    cpus_soft cpu_weight cpu_cap cap pool nomigrate
     bootloader bootloader_args bootargs boot acpi apic serial vif vfb
 
     bootloader_restrict bootloader_user max_maptrack_frames max_grant_version

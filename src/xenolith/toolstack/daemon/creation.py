@@ -20,6 +20,7 @@ from xenolith.builder.kernel_cache import Slot
 from xenolith.toolstack import paths, rpc, rpc_loop, status_page
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import (
+    affinity,
     cloud_init_seed,
     devices,
     disks,
@@ -45,6 +46,7 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     """Start to make a domain and return its domid; DaemonError when that fails at once."""
     daemon.table.check_name(config.name)
     daemon.table.check_uuid(config.uuid)
+    affinity.check(config)
     try:
         config = cloud_init_seed.with_seed(config)
     except (OSError, BuildError) as error:
@@ -162,6 +164,8 @@ class _Creation:
             return
         self._daemon.watch_process(domain)
         try:
+            if domain.config.cpus:
+                affinity.apply(domain)
             connection = self._daemon.connect(domain)
         except OSError as error:
             self._fail(f"its process cannot be reached: {error}")

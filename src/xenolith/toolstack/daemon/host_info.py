@@ -11,12 +11,11 @@ from xenolith import __version__
 from xenolith.hypervisor import release
 from xenolith.machine.run_dir import xenstored_socket
 from xenolith.toolstack.client import DomainInfo, VcpuInfo
+from xenolith.toolstack.daemon import host_cpuid
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 
 _DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 _VIRT_CAPS = "pvh hap gnttab-v1 gnttab-v2"
-_HW_CAPS = ":".join(["00000000"] * 8)
-"""Feature words of the CPU. A guest's CPU is the engine's, so the host's would tell nothing."""
 
 
 def info() -> dict[str, str]:
@@ -38,7 +37,7 @@ def info() -> dict[str, str]:
         "cores_per_socket": str(cores),
         "threads_per_core": str(threads),
         "cpu_mhz": cpu.get("cpu MHz", "0.000"),
-        "hw_caps": _HW_CAPS,
+        "hw_caps": ":".join(f"{word:08x}" for word in host_cpuid.feature_words()),
         "virt_caps": _VIRT_CAPS,
         "total_memory": str(memory["MemTotal"] >> 10),
         "free_memory": str(memory["MemAvailable"] >> 10),

@@ -12,6 +12,7 @@ from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.config.load import answer
 from xenolith.toolstack.config_source import ConfigSource
 from xenolith.toolstack.daemon import (
+    affinity,
     consoles,
     creation,
     debug_keys,
@@ -149,7 +150,27 @@ def _vcpus(daemon: Daemon, request: Request) -> None:
     if _number(request, "domid") == 0:
         request.reply(host_info.domain_0_vcpus())
     else:
-        request.reply(_domain(daemon, request).vcpu_infos())
+        domain = _domain(daemon, request)
+        request.reply(
+            [
+                info._replace(
+                    hard_affinity=affinity.show(affinity.of_vcpu(domain.config.cpus, info.vcpu)),
+                    soft_affinity=affinity.show(
+                        affinity.of_vcpu(domain.config.cpus_soft, info.vcpu)
+                    ),
+                )
+                for info in domain.vcpu_infos()
+            ]
+        )
+
+
+def _pin_vcpu(daemon: Daemon, request: Request) -> None:
+    domain, params = _domain(daemon, request), request.params
+    vcpu = None if params["vcpu"] is None else _number(request, "vcpu")
+    hard = None if params["hard"] is None else _text(request, "hard")
+    soft = None if params["soft"] is None else _text(request, "soft")
+    affinity.pin(domain, vcpu, hard, soft)
+    request.reply()
 
 
 def _destroy(daemon: Daemon, request: Request) -> None:
@@ -334,6 +355,7 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "resolve": _resolve,
     "info": _info,
     "vcpus": _vcpus,
+    "pin_vcpu": _pin_vcpu,
     "destroy": _destroy,
     "shutdown": _shutdown,
     "reboot": _reboot,
@@ -355,6 +377,7 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
 }
 
 _FOR_ITS_PROCESS = {
+    "pin_vcpu",
     *DEVICE_VERBS,
     "pause",
     "unpause",
