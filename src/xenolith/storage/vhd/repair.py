@@ -89,6 +89,8 @@ def _part(file: ImageFile, blocks: list[int]) -> None:
             data = file.read(old + first * SECTOR_SIZE, (end - first) * SECTOR_SIZE)
             file.write(data, new + first * SECTOR_SIZE)
             layer.mark(block, first, end)
+        # Before the table can refer to it: else a crash would lose what was there before.
+        file.write(bitmap.pack(sectors, layer.bitmap_size), new - layer.bitmap_size)
     layer.flush()
 
 
