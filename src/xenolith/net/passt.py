@@ -27,6 +27,8 @@ MTU = 65516
 _OPTIONS = {"tcp": "-t", "udp": "-u"}
 _NOISE = ("Failed to send", "Don't run as root")
 _START_S = 10.0
+_SEND_BUFFER = 8 << 20
+"""Linux gives what net.core.wmem_max allows of it."""
 
 Started = Callable[[socket.socket | NetError], None]
 """Takes the guest's end of the wire, or why there is none."""
@@ -41,6 +43,8 @@ def start(loop: EventLoop, forwards: Sequence[PortForward], started: Started) ->
             " to a network of its own by bridge=NAME"
         )
     guests, passts = socket.socketpair()
+    # What passt has no room for it drops, and it sends as much as the guest's TCP windows allow.
+    passts.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     with passts, tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
