@@ -50,6 +50,8 @@ def snapshot(live: LiveImage, file: ImageFile) -> None:
         os.fsync(file.fd)
         live.image = vhd_from([file, *live.files], read_only=False)
         live.is_raw = False
+        # Others may read it from now on, and have children of it as well.
+        lock.downgrade(leaf)
 
 
 def resize(live: LiveImage, size: int) -> None:

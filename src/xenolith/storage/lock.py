@@ -53,6 +53,12 @@ def acquire(file: ImageFile, access: Access) -> None:
         raise ImageError(f"{file.name} is in use{_by_whom(file)}")
 
 
+def downgrade(file: ImageFile) -> None:
+    """Have the writer of an image go on as a reader; nobody else can become its writer meanwhile."""
+    for permission in set(Access.WRITE.value) - set(Access.READ.value):
+        _call(file.fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _USED + permission, 1)
+
+
 def release(file: ImageFile) -> None:
     """Give up what was locked through this open file."""
     _call(file.fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _USED, _NOT_SHARED + _USED)
