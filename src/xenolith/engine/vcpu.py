@@ -38,6 +38,9 @@ class Engine(Protocol):
     def kick(self) -> None:
         """From any thread: make :meth:`EngineVcpu.run` return soon. Harmless when nothing runs."""
 
+    def forget_code(self) -> None:
+        """Give back the memory of what can be made anew, while no vCPU runs: the domain is idle."""
+
     def tsc(self) -> int:
         """The time stamp counter as the guest reads it."""
 

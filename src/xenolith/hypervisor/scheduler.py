@@ -15,6 +15,7 @@ from typing import Protocol
 from xenolith.abi.vcpu import Runstate
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.vcpu import Engine, EngineVcpu
+from xenolith.hypervisor.idle_watch import IdleWatch
 from xenolith.hypervisor.run_queue import RunQueue
 from xenolith.hypervisor.runstate import RunstateAccount
 from xenolith.hypervisor.system_time import SystemTime
@@ -60,6 +61,7 @@ class Scheduler:
         self._attention = False
         self._wakeup = threading.Event()
         self._slice_end: int | None = None
+        self._idle = IdleWatch(engine.forget_code)
 
     @property
     def wants_exit(self) -> bool:
@@ -172,6 +174,7 @@ class Scheduler:
             self.current = None
         after = self._clock.now()
         self._runnable.charge(vcpu, after - now)
+        self._idle.charge(after - now)
         stolen = after - now - (time.thread_time_ns() - cpu_before)
         if vcpu.runstate.state == Runstate.running:
             vcpu.runstate.change(Runstate.runnable, after)
@@ -188,6 +191,7 @@ class Scheduler:
 
     def _sleep(self) -> None:
         """Wait for a post or the next timer."""
+        self._idle.going_to_sleep(self._clock.now())
         deadline = None if self._held else self.timers.next_deadline()
         if deadline is None:
             timeout = None

@@ -13,10 +13,10 @@ from functools import cache
 
 from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
 from xenolith.engine.unicorn.address_space import AddressSpace
+from xenolith.engine.unicorn.code_buffer import open_ahead, open_machine
 from xenolith.engine.unicorn.cpu_layout import find_layout
 from xenolith.engine.unicorn.hooks import DELIVER, RAISE, RESUME, install_hooks, watch_unmapped
 from xenolith.engine.unicorn.library import (
-    CTL_TCG_BUFFER_SIZE,
     PROT_ALL,
     RUN_ABORTED,
     UNMAPPED_ERRORS,
@@ -49,8 +49,6 @@ _PRIVATE_BASE = 1 << 41
 _PRIVATE_BYTES = 4 << 20
 _STARTING_SLICE_US = 3000
 
-_CODE_BUFFER_BYTES = 20 << 20
-
 
 @cache
 def _load() -> Library:
@@ -63,6 +61,7 @@ def prepare() -> None:
     find_layout(library)
     load_hooks()
     prepare_short_cuts(library)
+    open_ahead(library)
     tsc.frequency(library.read_tsc)
 
 
@@ -72,10 +71,8 @@ class UnicornEngine:
     def __init__(self, memory: MachineMemory) -> None:
         self._library = lib = _load()
         layout = find_layout(lib)
-        self._handle = lib.open()
-        lib.check(
-            lib.uc_ctl(self._handle, CTL_TCG_BUFFER_SIZE, _CODE_BUFFER_BYTES), "size its buffer"
-        )
+        self._machine = open_machine(lib)
+        self._handle = self._machine.handle
         self._failure: BaseException | None = None
         self._void = Void()
         devices = MmioPages(lib, self._fail, self.stop)
@@ -92,7 +89,7 @@ class UnicornEngine:
         # Verified offset: requests to stop are then honoured between translation blocks only.
         ctypes.c_uint8.from_address((self._handle.value or 0) + layout.no_exit_request).value = 1
 
-        self._cpu: int = lib.get_cpu(self._handle, -1)
+        self._cpu = self._machine.cpu
         env = self._cpu + layout.env
         self.registers = UnicornRegisters(env, layout, lib.read_eflags)
         request = (ctypes.c_uint32 * 1).from_address(self._cpu + layout.interrupt_request)
@@ -211,6 +208,10 @@ class UnicornEngine:
         addresses = [ctypes.addressof(out) + 4 * index for index in range(4)]
         self._library.cpuid(self._cpu_state, leaf, subleaf, *addresses)
         return out[0], out[1], out[2], out[3]
+
+    def forget_code(self) -> None:
+        """See Engine."""
+        self._machine.forget_code()
 
     def close(self) -> None:
         """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""

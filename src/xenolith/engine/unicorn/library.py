@@ -42,6 +42,7 @@ INS_CPUID, INS_IN, INS_OUT, INS_SYSCALL = 113, 218, 500, 699
 CTL_USE_EXITS = 4 | 1 << 26 | 1 << 30
 CTL_CPU_MODEL = 7 | 1 << 26 | 1 << 30
 CTL_TB_REMOVE_CACHE = 9 | 2 << 26 | 1 << 30
+CTL_TB_FLUSH = 10 | 1 << 30
 CTL_TCG_BUFFER_SIZE = 13 | 1 << 26 | 1 << 30
 
 ExitCallback = CFUNCTYPE(c_int, c_uint32)
