@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from xenolith.engine.hvm import HvmEngine
 from xenolith.engine.pv import PvEngine
-from xenolith.engine.unicorn.engine import UnicornEngine, prepare
+from xenolith.engine.unicorn.engine import UnicornEngine
+from xenolith.engine.unicorn.machine import prepare_machine
 from xenolith.engine.unicorn.pv.engine import UnicornPvEngine
-from xenolith.engine.unicorn.pv.engine import prepare as prepare_pv
+from xenolith.engine.unicorn.pv.traps import load_traps
 from xenolith.machine.memory import MachineMemory
 
 
@@ -24,5 +25,5 @@ def new_pv_engine(frames: int) -> tuple[MachineMemory, PvEngine]:
 
 def prepare_engines() -> None:
     """Load and verify what domain processes, forked from this one, would otherwise load each."""
-    prepare()
-    prepare_pv()
+    prepare_machine()
+    load_traps()

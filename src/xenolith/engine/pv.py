@@ -206,6 +206,9 @@ class PvEngine(Protocol):
     def invalidate_code(self, mfn: Mfn, count: int) -> None:
         """Frames were written from outside the guest: forget code translated from them."""
 
+    def forget_code(self) -> None:
+        """Give back the memory of what can be made anew, while no vCPU runs: the domain is idle."""
+
     def tsc(self) -> int:
         """The time stamp counter as the guest reads it."""
 

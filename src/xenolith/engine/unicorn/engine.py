@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_void_p
-from functools import cache
 
 from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
 from xenolith.engine.unicorn.address_space import AddressSpace
-from xenolith.engine.unicorn.code_buffer import open_ahead, open_machine
+from xenolith.engine.unicorn.code_buffer import open_machine
 from xenolith.engine.unicorn.cpu_layout import find_layout
 from xenolith.engine.unicorn.hooks import DELIVER, RAISE, RESUME, install_hooks, watch_unmapped
 from xenolith.engine.unicorn.library import (
     PROT_ALL,
     RUN_ABORTED,
     UNMAPPED_ERRORS,
-    Library,
     load_hooks,
 )
+from xenolith.engine.unicorn.machine import load_library
 from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.registers import UnicornRegisters
 from xenolith.engine.unicorn.short_cuts import (
     leave_short_cuts,
-    prepare_short_cuts,
     take_short_cuts,
 )
 from xenolith.engine.unicorn.string_store import finish_string_store
@@ -39,7 +37,6 @@ from xenolith.engine.unicorn.vmcb import (
     msr_permission_map,
 )
 from xenolith.engine.unicorn.world_switch import WorldSwitch
-from xenolith.machine import tsc
 from xenolith.machine.address import Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
@@ -50,26 +47,11 @@ _PRIVATE_BYTES = 4 << 20
 _STARTING_SLICE_US = 3000
 
 
-@cache
-def _load() -> Library:
-    return Library()
-
-
-def prepare() -> None:
-    """Load the library, verify its layout, and take a first look at the TSC. Forks keep all of it."""
-    library = _load()
-    find_layout(library)
-    load_hooks()
-    prepare_short_cuts(library)
-    open_ahead(library)
-    tsc.frequency(library.read_tsc)
-
-
 class UnicornEngine:
     """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
 
     def __init__(self, memory: MachineMemory) -> None:
-        self._library = lib = _load()
+        self._library = lib = load_library()
         layout = find_layout(lib)
         self._machine = open_machine(lib)
         self._handle = self._machine.handle

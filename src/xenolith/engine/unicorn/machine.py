@@ -7,9 +7,9 @@ from ctypes import c_void_p
 from functools import cache
 
 from xenolith.engine.hvm import EngineError
+from xenolith.engine.unicorn.code_buffer import open_ahead, open_machine
 from xenolith.engine.unicorn.cpu_layout import find_layout
 from xenolith.engine.unicorn.library import (
-    CTL_TCG_BUFFER_SIZE,
     PROT_ALL,
     RUN_ABORTED,
     Library,
@@ -22,8 +22,6 @@ from xenolith.engine.unicorn.short_cuts import (
     take_short_cuts,
 )
 from xenolith.machine import tsc
-
-_CODE_BUFFER_BYTES = 18 << 20
 
 _RFLAGS_FIXED, _RFLAGS_WRITABLE = 2, 0x277FD5
 
@@ -40,6 +38,7 @@ def prepare_machine() -> None:
     find_layout(library)
     load_hooks()
     prepare_short_cuts(library)
+    open_ahead(library)
     tsc.frequency(library.read_tsc)
 
 
@@ -49,10 +48,8 @@ class EmulatedMachine:
     def __init__(self) -> None:
         self.library = library = load_library()
         self.layout = find_layout(library)
-        self.handle = library.open()
-        library.check(
-            library.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, _CODE_BUFFER_BYTES), "size its buffer"
-        )
+        self._opened = open_machine(library)
+        self.handle = self._opened.handle
 
     def add_memory(self, address: int, size: int, host_address: int) -> None:
         """Back machine addresses by memory of the host, which must outlive the machine."""
@@ -66,7 +63,7 @@ class EmulatedMachine:
         # Verified offset: requests to stop are then honoured between translation blocks only.
         flag = (self.handle.value or 0) + self.layout.no_exit_request
         ctypes.c_uint8.from_address(flag).value = 1
-        self.cpu: int = self.library.get_cpu(self.handle, -1)
+        self.cpu = self._opened.cpu
         self.env = self.cpu + self.layout.env
         self.registers = UnicornRegisters(self.env, self.layout, self.library.read_eflags)
         take_short_cuts(self.library, self.handle, self.cpu)
@@ -129,6 +126,10 @@ class EmulatedMachine:
         """Forget code translated from memory of the host that the machine has."""
         start = self.library.ram_address(self.handle, c_void_p(host_address))
         self.library.invalidate_code(self.handle, start, start + size)
+
+    def forget_code(self) -> None:
+        """Give the memory of translated code back; not while the machine runs."""
+        self._opened.forget_code()
 
     def tsc(self) -> int:
         """The time stamp counter as the guest reads it."""

@@ -11,7 +11,7 @@ import ctypes
 from xenolith.engine.hvm import EngineError, Vector
 from xenolith.engine.pv import TrapHandler
 from xenolith.engine.unicorn.cpu_layout import write_msr
-from xenolith.engine.unicorn.machine import EmulatedMachine, prepare_machine
+from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
 from xenolith.engine.unicorn.pv.traps import CRASHES, install_traps, load_traps
@@ -30,12 +30,6 @@ _MSR_EFER = 0xC0000080
 _EFER_NXE_LMA_LME_SCE = 0xD01
 
 _LOW32 = 0xFFFFFFFF
-
-
-def prepare() -> None:
-    """Load the library and the hooks. Forks keep them."""
-    prepare_machine()
-    load_traps()
 
 
 class UnicornPvEngine:
@@ -110,6 +104,10 @@ class UnicornPvEngine:
         self.machine.invalidate_code(
             self._memory.address + (mfn << PAGE_SHIFT), count << PAGE_SHIFT
         )
+
+    def forget_code(self) -> None:
+        """See Engine."""
+        self.machine.forget_code()
 
     def tsc(self) -> int:
         """See PvEngine."""
