@@ -150,7 +150,6 @@ def check_writes(
                 guest = Guest(model)
                 recorder.mark(guest.state())
         image.close()
-        recorder.mark(Guest(model).state())
     for point, _ in crashes(recorder, tmp_path / "crashed", count, seed):
         leaf = tmp_path / "crashed" / paths[-1].name
         state = [begin, *recorder.marks(point)][-1]

@@ -125,8 +125,7 @@ def _coalesce(
             reparent(writable[link - 1], raw_parent(below) if is_raw else vhd_parent(below))
             for child in range(link - 2, -1, -1):
                 accept_parent(writable[child], writable[child + 1])
-            lock.release(below)
-            lock.acquire(below, Access.READ)
+            lock.downgrade(below)
         else:
             empty(files[0])
         remaining = [*files[:link], below, *files[link + 2 :]]

@@ -88,6 +88,11 @@ def place_locators(file: ImageFile, parent: str, offset: int) -> tuple[Locator, 
 
 def _blocks(size: int, block_size: int) -> int:
     footer.check_size(size)
+    if not header.is_block_size(block_size) or size > header.MOST_ENTRIES * block_size:
+        raise ImageError(
+            f"blocks cannot have {block_size} bytes: that must be a power of two up to 256 MiB, and "
+            "at least 4 KiB, or 32 KiB for the largest disks"
+        )
     return -(-size // block_size)
 
 

@@ -25,7 +25,7 @@ _LOCATORS_AT = 576
 _CHECKSUM_AT = 36
 _NO_DATA = 0xFFFFFFFFFFFFFFFF
 _VERSION = 0x00010000
-_MOST_ENTRIES = LARGEST_DISK // (32 << 10)
+MOST_ENTRIES = LARGEST_DISK // (32 << 10)
 _SMALLEST_BLOCK = 4 << 10
 _LARGEST_BLOCK = 256 << 20
 
@@ -92,6 +92,11 @@ class Header:
         return with_checksum(data.ljust(SIZE, b"\0"), _CHECKSUM_AT)
 
 
+def is_block_size(size: int) -> bool:
+    """Whether blocks can have this many bytes."""
+    return not size & (size - 1) and _SMALLEST_BLOCK <= size <= _LARGEST_BLOCK
+
+
 def parse(data: bytes) -> Header:
     """The header in 1024 bytes; ValueError says what is wrong with it."""
     if len(data) < SIZE:
@@ -105,11 +110,11 @@ def parse(data: bytes) -> Header:
         raise ValueError("its checksum is wrong")
     if version >> 16 != _VERSION >> 16:
         raise ValueError(f"its version is {version >> 16}.{version & 0xFFFF}")
-    if block_size & (block_size - 1) or not _SMALLEST_BLOCK <= block_size <= _LARGEST_BLOCK:
+    if not is_block_size(block_size):
         raise ValueError(
             f"its block size is {block_size}, no power of two between 4 KiB and 256 MiB"
         )
-    if entries > _MOST_ENTRIES or (entries - 1) * block_size >= LARGEST_DISK:
+    if entries > MOST_ENTRIES or (entries - 1) * block_size >= LARGEST_DISK:
         raise ValueError(f"its table of {entries} blocks is too large")
     if table_offset % SECTOR_SIZE:
         raise ValueError("its table does not begin with a sector")
