@@ -30,6 +30,7 @@ _UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
 _UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]
 _CR2 = VCPU_INFO.offsets["arch"]
 
+_RFLAGS_IOPL_SHIFT = 12
 _CR0_TS = 8
 _CR4 = 0x620
 """PAE, OSFXSR and OSXMMEXCPT."""
@@ -150,6 +151,7 @@ class PvVcpu(Vcpu):
                 types.put(mfn)
             raise
         self._gdt = list(state.gdt)
+        self.iopl = state.rflags >> _RFLAGS_IOPL_SHIFT & 3
         self.kernel_root, self.user_root = state.kernel_root, state.user_root
         self.engine_vcpu.reset(state)
         self.initialised = True
