@@ -74,7 +74,10 @@ def test_disks(specification: str, disk: DiskConfig) -> None:
         ("", "the vdev is missing"),
         ("foo", "the vdev is missing"),
         ("vdev=xvda", "the target is missing"),
-        ("/a,foo,xvda", "unknown format 'foo' (use one of raw, qcow, qcow2, vhd, qed, vhdx, vmdk, empty)"),
+        (
+            "/a,foo,xvda",
+            "unknown format 'foo' (use one of raw, qcow, qcow2, vhd, qed, vhdx, vmdk, empty)",
+        ),
         ("/a,raw,xvda,rx", "unknown access 'rx' (use r, ro, w or rw)"),
         ("/a,raw,xvda,w,x", "one parameter too many: 'x'"),
         ("/a,raw,xvda,vdev=xvdb", "'vdev' is given twice"),
