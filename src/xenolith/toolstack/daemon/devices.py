@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DETACH_TIMEOUT_S = 10.0
 """How long a guest may take to let go of a device (LIBXL_DESTROY_TIMEOUT of libxl)."""
 
+FORCE_TIMEOUT_S = 2.0
+"""How long it may take where the device goes in any case: a driver that is not told would hang."""
+
 Then = Callable[[DaemonError | None], None]
 """Takes why something failed; None if it did not."""
 
@@ -80,11 +83,18 @@ def detach(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) ->
     A guest that takes longer than DETACH_TIMEOUT_S is reported as a failure; the device goes still as
     soon as it is let go.
     """
-    _Removal(daemon, domain, kind, devid, then).start()
+    removal = _Removal(daemon, domain, kind, devid, then)
+    removal.start(DETACH_TIMEOUT_S, removal.refuse)
 
 
 def force_detach(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
-    """Take a device away from a guest, whatever it makes of that."""
+    """Ask the guest to let go of a device, which goes soon in any case."""
+    removal = _Removal(daemon, domain, kind, devid, then)
+    removal.start(FORCE_TIMEOUT_S, removal.finish)
+
+
+def _take_away(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
+    """End a device's backend, then remove its nodes."""
 
     def detached(result: Any, _fds: list[int]) -> None:
         if not isinstance(result, Exception):
@@ -112,7 +122,7 @@ def detach_all(daemon: Daemon, domain: Domain, then: Callable[[], None]) -> None
         if not left or domain.connection is None or domain.process_ended:
             then()
         else:
-            force_detach(daemon, domain, *left.pop(), next_one)
+            _take_away(daemon, domain, *left.pop(), next_one)
 
     next_one(None)
 
@@ -162,39 +172,42 @@ class _Removal:
         self._watch: Watch | None = None
         self._timer: Timer | None = None
 
-    def start(self) -> None:
-        """Ask the frontend, if there is one, to let go."""
+    def start(self, timeout: float, too_late: Callable[[], None]) -> None:
+        """Ask the frontend, if there is one, to let go; ``too_late`` is called after ``timeout``."""
         store, domid = self._daemon.store, self._domain.domid
         front = f"{nodes.frontend_path(domid, self._kind, self._devid)}/state"
         nobody = not store.exists(front) or store.read(front) == b"%d" % XenbusState.Initialising
         if nobody:
-            self._finish()
+            self.finish()
             return
         nodes.request_removal(store, domid, self._kind, self._devid)
         state = f"{nodes.backend_path(domid, self._kind, self._devid)}/state"
-        self._timer = self._daemon.loop.call_later(DETACH_TIMEOUT_S, self._timed_out)
+        self._timer = self._daemon.loop.call_later(timeout, too_late)
         self._watch = store.watch(state, self._look)
 
     def _look(self, _path: str) -> None:
         if self._watch is not None and nodes.is_closed(
             self._daemon.store, self._domain.domid, self._kind, self._devid
         ):
-            self._daemon.store.unwatch(self._watch)
-            self._watch = None
             if self._timer is not None:
                 self._timer.cancel()
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """The guest has let go of the device, or has had its time."""
+        if self._watch is not None:
+            self._daemon.store.unwatch(self._watch)
+            self._watch = None
         if self._domain.released or not exists(self._daemon, self._domain, self._kind, self._devid):
             self._report(None)
             return
         try:
-            force_detach(self._daemon, self._domain, self._kind, self._devid, self._report)
+            _take_away(self._daemon, self._domain, self._kind, self._devid, self._report)
         except DaemonError as error:
             self._report(error)
 
-    def _timed_out(self) -> None:
+    def refuse(self) -> None:
+        """The guest has had its time, and keeps the device until it lets go of it."""
         self._report(
             DaemonError(
                 f"Domain {self._domain.domid} has not let go of the device in "

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from xenolith.storage.errors import ImageError
-from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.config import DomainConfig, DomainType
 from xenolith.toolstack.config.disk import DiskConfig, DiskFormat, DiskSpecification, parse_disk
 from xenolith.toolstack.daemon import devices
 from xenolith.toolstack.daemon.domain import Domain
@@ -27,7 +27,7 @@ def open_all(config: DomainConfig) -> list[NewDevice]:
     opened: list[NewDevice] = []
     try:
         for disk in config.disk:
-            device = _open(disk)
+            device = _open(disk, config.type)
             opened.append(device)
             if [other.devid for other in opened].count(device.devid) > 1:
                 raise DaemonError(f"two disks are called {disk.vdev}")
@@ -49,7 +49,7 @@ def attach(daemon: Daemon, domain: Domain, text: str, directory: str, then: devi
             _remember(domain, (*domain.config.disk, disk))
         then(error)
 
-    devices.attach(daemon, domain, _open(disk), attached)
+    devices.attach(daemon, domain, _open(disk, domain.config.type), attached)
 
 
 def detach(daemon: Daemon, domain: Domain, vdev: str, then: devices.Then, *, force: bool) -> None:
@@ -77,7 +77,7 @@ def insert(
     medium = dataclasses.replace(old, target=target, format=DiskFormat.RAW)
     if target is None:
         medium = dataclasses.replace(medium, format=DiskFormat.EMPTY)
-    device = _open(medium)
+    device = _open(medium, domain.config.type)
     device.backend = disk_nodes.medium_nodes(medium)
 
     def inserted(error: DaemonError | None) -> None:
@@ -97,7 +97,7 @@ def measure(daemon: Daemon, domain: Domain, vdev: str, then: devices.Then) -> No
     devices.change(daemon, domain, device, then)
 
 
-def _open(disk: DiskConfig) -> NewDevice:
+def _open(disk: DiskConfig, guest: DomainType) -> NewDevice:
     """Open one disk; DaemonError says what is wrong with it."""
     if disk.backend not in (None, "0", "Domain-0"):
         raise DaemonError(f"{disk.vdev}: disks are served by domain 0 only")
@@ -113,7 +113,7 @@ def _open(disk: DiskConfig) -> NewDevice:
     return NewDevice(
         kind=KIND,
         devid=devid,
-        frontend=disk_nodes.frontend_nodes(disk, devid),
+        frontend=disk_nodes.frontend_nodes(disk, devid, guest),
         backend=disk_nodes.backend_nodes(disk),
         settings=settings,
         fds=fds,

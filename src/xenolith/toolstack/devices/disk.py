@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from xenolith.toolstack.config import DomainType
 from xenolith.toolstack.config.disk import DiskConfig, DiskFormat
 
 KIND = "vbd"
@@ -15,9 +16,11 @@ KIND = "vbd"
 _QDISK_FORMATS = {DiskFormat.RAW: "aio"}
 
 
-def frontend_nodes(disk: DiskConfig, devid: int) -> dict[str, str]:
+def frontend_nodes(disk: DiskConfig, devid: int, guest: DomainType) -> dict[str, str]:
     """What the guest's driver is told."""
-    return {"virtual-device": str(devid), "device-type": _device_type(disk)}
+    # Linux leaves CD drives to the emulated ones wherever it is not PV, and a PVH guest has none.
+    shown_as = "disk" if guest is DomainType.PVH else _device_type(disk)
+    return {"virtual-device": str(devid), "device-type": shown_as}
 
 
 def backend_nodes(disk: DiskConfig) -> dict[str, str]:
