@@ -36,7 +36,7 @@ class PvDomain(Domain):
         memory = PvMemory(machine, engine, self.types, ram_frames)
         vcpus: list[PvVcpu] = []
         super().__init__(parameters, engine, memory, vcpus, events)
-        memory.is_pinned = self.grants.is_pinned
+        self.types.is_granted = self.grants.is_pinned
         self._no_info = memory.allocate_frame()
         memory.types.remove(self._no_info)
         self.rings: dict[int, str] = {}

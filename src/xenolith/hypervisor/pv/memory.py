@@ -39,8 +39,6 @@ class PvMemory:
         """Frames of RAM that the domain holds now."""
         self.on_populated: Callable[[int], None] = lambda _frames: None
         """Told the number whenever it has changed."""
-        self.is_pinned: Callable[[Mfn], bool] = lambda _mfn: False
-        """Whether somebody uses a frame by a grant, so that it must not be freed."""
 
     def allocate_frame(self) -> Mfn:
         """A zeroed frame that the guest may map and that is not its RAM; XenError(ENOMEM)."""
@@ -72,8 +70,9 @@ class PvMemory:
         return self.machine.frame(Mfn(gfn))
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
-        """The frame of a number that the guest gave, or None where it has no such frame."""
-        return Mfn(gfn) if self.types.is_present(gfn) else None
+        """The frame of a number that the guest gave; None where it has no such frame, or may not write it."""
+        writable = self.types.type_of(gfn) in (PageType.NONE, PageType.WRITABLE)
+        return Mfn(gfn) if writable and self.types.is_present(gfn) else None
 
     def gfn_of(self, mfn: Mfn) -> Gfn | None:
         """What the guest calls a frame of the hypervisor's."""
@@ -94,12 +93,13 @@ class PvMemory:
     def release(self, mfn: int) -> bool:
         """Give a frame of RAM back to the host; False if it is not the domain's or in use by a grant."""
         ram = range(self.first_ram, self.first_ram + self.ram_frames)
-        if mfn not in ram or not self.types.is_present(mfn) or self.is_pinned(Mfn(mfn)):
+        if mfn not in ram or not self.types.is_present(mfn) or self.types.is_granted(Mfn(mfn)):
             return False
         if self.types.type_of(mfn) not in (PageType.NONE, PageType.WRITABLE):
             return False
         self.types.remove(Mfn(mfn))
         self.machine.discard(Mfn(mfn))
+        self._engine.invalidate_code(Mfn(mfn), 1)
         self._engine.m2p[mfn] = INVALID_M2P_ENTRY
         self._released.append(Mfn(mfn))
         self.populated -= 1

@@ -52,6 +52,8 @@ class PageTypes:
         """One word a frame: its type from TYPE_SHIFT on, PINNED, ABSENT, and how often it is in use."""
         self.validate: Callable[[Mfn, PageType], None]
         self.invalidate: Callable[[Mfn, PageType], None]
+        self.is_granted: Callable[[Mfn], bool] = lambda _mfn: False
+        """Whether somebody uses a frame by a grant, so that it may not come to hold tables, nor be freed."""
         self._flush = flush
         self.writable_dropped = False
         """Whether a frame that the guest could write lost its last such use since the last flush."""
@@ -82,9 +84,12 @@ class PageTypes:
                 raise XenError(Errno.EBUSY, f"frame {mfn:#x} is in use too often")
             self.info[mfn] = info + 1
             return
-        self.info[mfn] = kind << TYPE_SHIFT | 1
         if kind is PageType.WRITABLE:
+            self.info[mfn] = kind << TYPE_SHIFT | 1
             return
+        if self.is_granted(Mfn(mfn)):
+            raise XenError(Errno.EINVAL, f"frame {mfn:#x} is granted")
+        self.info[mfn] = kind << TYPE_SHIFT | 1
         if self.writable_dropped:
             # Somebody may still be able to write it by a translation that is kept.
             self.flush()

@@ -128,6 +128,13 @@ class PvVcpu(Vcpu):
         super().register_info(gfn, offset)
         self.engine_vcpu.use_info((gfn << PAGE_SHIFT) + offset)
 
+    def guest_area(self, address: GuestVirt, size: int) -> list[memoryview]:
+        """See Vcpu. The frames stay ones that may be written."""
+        for at in (address, address + size - 1):
+            mfn = self.paging.translate(GuestVirt(at), write=True) >> PAGE_SHIFT
+            self.domain.types.get(mfn, PageType.WRITABLE)
+        return super().guest_area(address, size)
+
     def initialise(self, caller: Vcpu, context: GuestVirt) -> None:
         """See Vcpu."""
         self.start_with(read_vcpu_context(caller.paging, context))
