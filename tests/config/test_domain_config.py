@@ -210,10 +210,10 @@ def test_command_line_positions() -> None:
 
 def test_keys_without_effect_warn() -> None:
     assert warnings(
-        MINIMAL + "vnc=1\n\nvif=['']\ndisk=[]\nfeatures='x'\nroot='r'\ncmdline='c'"
+        MINIMAL + "vnc=1\n\nserial='pty'\ndisk=[]\nfeatures='x'\nroot='r'\ncmdline='c'"
     ) == [
         "f.cfg:4: warning: key 'vnc' is accepted but has no effect yet",
-        "f.cfg:6: warning: key 'vif' is accepted but has no effect yet",
+        "f.cfg:6: warning: key 'serial' is accepted but has no effect yet",
         "f.cfg:8: warning: key 'features' belongs to xm and is ignored, as by xl",
         "f.cfg:9: warning: key 'root' is ignored, because cmdline is given",
     ]
