@@ -13,6 +13,7 @@ from bench.sections import (
     guest_programs,
     hypercall,
     idle,
+    storage,
     xenstored,
     xl_list,
 )
@@ -28,5 +29,6 @@ SECTIONS: dict[str, Section] = {
     "idle": idle.measure,
     "crowd": crowd.measure,
     "xenstore": xenstored.measure,
+    "storage": storage.measure,
 }
 """By the name that --only takes, in the order of the table."""

@@ -29,8 +29,12 @@ class SparseLayer:
 
     def runs(self, start: int, end: int) -> list[Run]:
         """What this file has of a range of the disk."""
-        found: list[Run] = []
         end = min(end, self.size)
+        # Most files of a long chain have nothing of a block, and each of them is asked.
+        first = start // self.block_size
+        if start >= end or (end <= (first + 1) * self.block_size and self.table[first] == UNUSED):
+            return []
+        found: list[Run] = []
         while start < end:
             block, within = divmod(start, self.block_size)
             stop = min(end, start - within + self.block_size)
