@@ -123,7 +123,10 @@ class Scheduler:
         # Whoever arms the alarm looks at this flag afterwards: see _arm().
         self._attention = True
         self._wakeup.set()
-        self._alarm.ring_now()
+        # Without a guest to kick, the ticker would only be in the woken thread's way; one that is just
+        # about to be entered is stopped by the flag.
+        if self.current is not None:
+            self._alarm.ring_now()
 
     def run(self) -> None:
         """Serve the domain until :meth:`stop`; the body of the hypervisor thread."""
