@@ -282,6 +282,10 @@ class Toolstack:
         """Tell the guest how long a disk's image is now."""
         self._call("measure_disk", domid=domid, vdev=vdev)
 
+    def snapshot_disk(self, domid: int, vdev: str, path: str) -> None:
+        """Keep a VHD that a domain writes to as it is now, under another name, an absolute path."""
+        self._call("snapshot_disk", domid=domid, vdev=vdev, path=path)
+
     def dump_core(self, domid: int, path: str) -> None:
         """Write the domain's memory as an ELF core file at an absolute path."""
         self._call("dump_core", domid=domid, path=path)

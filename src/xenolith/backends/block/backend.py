@@ -121,6 +121,11 @@ class BlockBackend(DeviceBackend):
         """See DeviceBackend."""
         self._disk.close()
 
+    @property
+    def image(self) -> Image | None:
+        """What is in the drive."""
+        return self._disk.image
+
     def measure(self) -> Nodes:
         """Look at the image's size anew; the nodes that tell the guest."""
         self._disk.measure()

@@ -45,6 +45,11 @@ class Disk:
         self.measure()
 
     @property
+    def image(self) -> Image | None:
+        """What is in the drive."""
+        return self._image
+
+    @property
     def waiting(self) -> bool:
         """Whether somebody waits for the disk to be idle, so that nothing new may begin."""
         return bool(self._when_idle)

@@ -36,6 +36,7 @@ VERBS = (
     "block-detach",
     "block-list",
     "block-resize",
+    "block-snapshot",
     "cd-insert",
     "cd-eject",
     "strace",

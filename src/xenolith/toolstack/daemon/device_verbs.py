@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xenolith.toolstack.daemon import devices, disks
+from xenolith.toolstack.daemon import devices, disk_snapshots, disks
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.nic_verbs import NIC_VERBS
@@ -43,6 +43,11 @@ def _measure_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
     disks.measure(daemon, domain, _text(request, "vdev"), _answer(request))
 
 
+def _snapshot_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
+    vdev, path = _text(request, "vdev"), _text(request, "path")
+    disk_snapshots.snapshot(daemon, domain, vdev, path, _answer(request))
+
+
 def _answer(request: Request) -> devices.Then:
     def then(error: DaemonError | None) -> None:
         if error is None:
@@ -68,5 +73,6 @@ DEVICE_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {
     "insert_medium": _insert_medium,
     "eject_medium": _eject_medium,
     "measure_disk": _measure_disk,
+    "snapshot_disk": _snapshot_disk,
 }
 """The requests about a domain's devices; all need its process, and so wait until it is built."""

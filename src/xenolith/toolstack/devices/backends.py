@@ -8,7 +8,7 @@ from xenolith.backends.block import BlockBackend
 from xenolith.backends.io_thread import IoThread
 from xenolith.backends.xenbus import DeviceBackend, Guest, Nodes
 from xenolith.toolstack.devices import disk, vif
-from xenolith.toolstack.devices.disk_image import image_of
+from xenolith.toolstack.devices.disk_image import change_snapshot, image_of
 from xenolith.toolstack.rpc import Body
 
 MakeBackend = Callable[[Guest, IoThread, Body, Sequence[int]], DeviceBackend]
@@ -45,6 +45,9 @@ def _change_block(
     assert isinstance(backend, BlockBackend)
     if settings.get("action") == "measure":
         return lambda then: then(backend.measure())
+    if "snapshot" in settings.get("action", ""):
+        change_snapshot(backend.image, settings, fds)
+        return lambda then: then({})
     image = image_of(settings, fds)
     return lambda then: backend.insert(image, then)
 

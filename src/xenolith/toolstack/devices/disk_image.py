@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from xenolith.storage import live_snapshot
+from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
 from xenolith.storage.image import SECTOR_SIZE, Image
+from xenolith.storage.live import LiveImage
 from xenolith.storage.nbd.client import NbdImage
 from xenolith.storage.open import image_from, locate
 from xenolith.toolstack import rpc
@@ -75,6 +78,26 @@ def image_of(settings: Body, fds: Sequence[int]) -> Image | None:
     except BaseException:
         rpc.close_all(fds)
         raise
+
+
+def change_snapshot(image: Image | None, settings: Body, fds: Sequence[int]) -> None:
+    """Take a step of a snapshot (storage/live_snapshot.py) with an image in use; ImageError, OSError.
+
+    The descriptor, that of the new leaf, is the image's, or closed.
+    """
+    (fd,) = fds
+    child, kept = ImageFile(fd, settings["name"]), settings["kept"]
+    try:
+        if not isinstance(image, LiveImage):
+            raise ImageError(f"{child.name} is not in use here")
+        if settings["action"] == "switch-to-snapshot":
+            live_snapshot.switch(image, child, kept)
+            return
+        live_snapshot.prepare(image, child, kept)
+    except BaseException:
+        child.close()
+        raise
+    child.close()
 
 
 def _open_ours(disk: DiskConfig, target: str) -> tuple[list[str], list[int]]:
