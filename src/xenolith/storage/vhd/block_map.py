@@ -44,6 +44,11 @@ class BlockMap:
             found[-1] = found[-1]._replace(end=end)
         return found
 
+    def is_known(self, start: int, end: int) -> bool:
+        """Whether no file has to be read to tell the segments of a range."""
+        blocks = range(start // self._block_size, (end - 1) // self._block_size + 1)
+        return all(block in self._blocks for block in blocks)
+
     def forget(self, block: int) -> None:
         """Resolve a block anew when it is next asked for: its layers have changed."""
         with self._lock:

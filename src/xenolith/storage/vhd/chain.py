@@ -75,10 +75,12 @@ class Chain:
                 raise ImageError(f"{segment.file.name} has been cut while it was used")
 
     def readv_nowait(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Fill the buffers from the page cache; what is not known of the map may be waited for."""
+        """Fill the buffers from the page cache, if it is known already where the data is."""
         length = total(buffers)
         if not length:
             return True
+        if not self._map.is_known(offset, offset + length):
+            return False
         segments = self._map.segments(offset, offset + length)
         cutter = Cutter(buffers)
         for segment in segments:
