@@ -36,7 +36,7 @@ def raw_image(path: Path, size: int = SIZE, content: bytes = b"") -> Path:
 
 
 def vhd_image(path: Path, size: int = SIZE) -> Path:
-    vhd = [sys.executable, "-m", "xenolith.cli.vhd", "create", path, str(size)]
+    vhd = [sys.executable, "-m", "xenolith.cli.vhd", "create", str(path), str(size)]
     subprocess.run(vhd, check=True)
     return path
 
