@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from xenolith.toolstack import paths, rpc
 from xenolith.toolstack.config import DomainConfig
@@ -25,6 +23,8 @@ from xenolith.toolstack.daemon.device_verbs import DEVICE_VERBS
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.daemon.guest_verbs import GUEST_VERBS, hand_out_socket
+from xenolith.toolstack.daemon.parameters import number, text, texts
 from xenolith.toolstack.rpc_loop import Request
 from xenolith.xenstore.errors import XenstoreError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def serve(daemon: Daemon, request: Request) -> None:
     """Answer one request of a client, now or later."""
     rpc.close_all(request.fds)
-    if request.method in _VERBS or request.method in DEVICE_VERBS:
+    if request.method in _VERBS or request.method in _OF_A_DOMAIN:
         _run(daemon, request)
     else:
         request.fail(f"The daemon knows no {request.method}", rpc.METHOD_NOT_FOUND)
@@ -43,12 +43,12 @@ def serve(daemon: Daemon, request: Request) -> None:
 
 def _run(daemon: Daemon, request: Request) -> None:
     try:
-        if request.method in _FOR_ITS_PROCESS and (domain := _domain(daemon, request)).building:
-            domain.when_built(lambda: _run(daemon, request))
-        elif request.method in DEVICE_VERBS:
-            DEVICE_VERBS[request.method](daemon, _domain(daemon, request), request)
-        else:
+        if request.method in _VERBS:
             _VERBS[request.method](daemon, request)
+        elif (domain := _domain(daemon, request)).building:
+            domain.when_built(lambda: _run(daemon, request))
+        else:
+            _OF_A_DOMAIN[request.method](daemon, domain, request)
     except DaemonError as error:
         request.fail(str(error))
     except (OSError, XenstoreError) as error:
@@ -61,44 +61,15 @@ def _run(daemon: Daemon, request: Request) -> None:
 
 
 def _domain(daemon: Daemon, request: Request) -> Domain:
-    return daemon.table.by_domid(_number(request, "domid"))
-
-
-def _live_domain(daemon: Daemon, request: Request) -> Domain:
-    """The domain that a request is about; DaemonError unless its guest still runs."""
-    domain = _domain(daemon, request)
-    if domain.shutdown_reason is not None:
-        raise DaemonError(f"Domain {domain.domid} has shut down")
-    return domain
-
-
-def _number(request: Request, name: str) -> int:
-    value = request.params[name]
-    if type(value) is not int:
-        raise ValueError(name)
-    return value
-
-
-def _text(request: Request, name: str) -> str:
-    value = request.params[name]
-    if not isinstance(value, str):
-        raise ValueError(name)
-    return value
-
-
-def _texts(request: Request, name: str) -> tuple[str, ...]:
-    values = request.params[name]
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(name)
-    return tuple(values)
+    return daemon.table.by_domid(number(request, "domid"))
 
 
 def _load_config(_daemon: Daemon, request: Request) -> None:
     source = ConfigSource(
-        _text(request, "text"),
-        _text(request, "name"),
-        _texts(request, "overrides"),
-        _texts(request, "directories"),
+        text(request, "text"),
+        text(request, "name"),
+        texts(request, "overrides"),
+        texts(request, "directories"),
     )
     request.reply(answer(source))
 
@@ -127,7 +98,7 @@ def _config(daemon: Daemon, request: Request) -> None:
 
 
 def _resolve(daemon: Daemon, request: Request) -> None:
-    request.reply(_resolved(daemon, _text(request, "domain")))
+    request.reply(_resolved(daemon, text(request, "domain")))
 
 
 def _resolved(daemon: Daemon, wanted: str) -> int:
@@ -147,7 +118,7 @@ def _info(_daemon: Daemon, request: Request) -> None:
 
 
 def _vcpus(daemon: Daemon, request: Request) -> None:
-    if _number(request, "domid") == 0:
+    if number(request, "domid") == 0:
         request.reply(host_info.domain_0_vcpus())
     else:
         domain = _domain(daemon, request)
@@ -164,15 +135,6 @@ def _vcpus(daemon: Daemon, request: Request) -> None:
         )
 
 
-def _pin_vcpu(daemon: Daemon, request: Request) -> None:
-    domain, params = _domain(daemon, request), request.params
-    vcpu = None if params["vcpu"] is None else _number(request, "vcpu")
-    hard = None if params["hard"] is None else _text(request, "hard")
-    soft = None if params["soft"] is None else _text(request, "soft")
-    affinity.pin(domain, vcpu, hard, soft)
-    request.reply()
-
-
 def _destroy(daemon: Daemon, request: Request) -> None:
     domain = _domain(daemon, request)
     domain.restart = None
@@ -180,50 +142,8 @@ def _destroy(daemon: Daemon, request: Request) -> None:
     ending.destroy(daemon, domain)
 
 
-def _shutdown(daemon: Daemon, request: Request) -> None:
-    domain = _live_domain(daemon, request)
-    xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
-    request.reply()
-
-
-def _reboot(daemon: Daemon, request: Request) -> None:
-    domain = _live_domain(daemon, request)
-    xenstore_layout.request_shutdown(daemon.store, domain.domid, "reboot")
-    request.reply()
-
-
-def _sysrq(daemon: Daemon, request: Request) -> None:
-    domain, letter = _live_domain(daemon, request), _text(request, "letter")
-    if len(letter) != 1 or not letter.isascii() or not letter.isprintable():
-        raise DaemonError(f"{letter!r} is not a SysRq key")
-    xenstore_layout.press_sysrq(daemon.store, domain.domid, letter)
-    request.reply()
-
-
-def _pause(daemon: Daemon, request: Request) -> None:
-    _forward(_domain(daemon, request), request, "pause", {})
-
-
-def _unpause(daemon: Daemon, request: Request) -> None:
-    _forward(_domain(daemon, request), request, "unpause", {})
-
-
-def _trigger(daemon: Daemon, request: Request) -> None:
-    domain, name = _live_domain(daemon, request), _text(request, "name")
-    if name == "power":
-        # The button's interrupt would need an IO-APIC, which PVH does without.
-        xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
-        request.reply(
-            f"Domain {domain.domid} has no ACPI power button: "
-            "its kernel was asked to power off through xenstore"
-        )
-        return
-    params = {"name": name, "vcpu": _number(request, "vcpu")}
-    _forward(domain, request, "trigger", params)
-
-
 def _rename(daemon: Daemon, request: Request) -> None:
-    domain, name = _domain(daemon, request), _text(request, "name")
+    domain, name = _domain(daemon, request), text(request, "name")
     if name != domain.name:
         daemon.table.check_name(name)
         domain.rename(name)
@@ -231,33 +151,8 @@ def _rename(daemon: Daemon, request: Request) -> None:
     request.reply()
 
 
-def _set_memory_target(daemon: Daemon, request: Request) -> None:
-    domain, kib = _live_domain(daemon, request), _number(request, "kib")
-    limit = domain.status.max_memory_kib
-    if not 0 < kib <= limit:
-        raise DaemonError(f"Domain {domain.domid} may have {limit >> 10} MiB at most")
-    xenstore_layout.set_memory_target(daemon.store, domain.domid, kib)
-    request.reply()
-
-
-def _set_max_memory(daemon: Daemon, request: Request) -> None:
-    domain, kib = _live_domain(daemon, request), _number(request, "kib")
-    if kib <= 0:
-        raise DaemonError("A domain needs memory")
-
-    def limited() -> None:
-        xenstore_layout.set_max_memory(daemon.store, domain.domid, kib)
-        request.reply()
-
-    _forward(domain, request, "set_max_memory", {"kib": kib}, then=limited)
-
-
-def _console(daemon: Daemon, request: Request) -> None:
-    _hand_out_socket(_domain(daemon, request), request, "console")
-
-
 def _console_of(daemon: Daemon, request: Request) -> None:
-    wanted = _text(request, "domain")
+    wanted = text(request, "domain")
     try:
         domain = daemon.table.by_domid(_resolved(daemon, wanted))
     except DaemonError:
@@ -271,17 +166,7 @@ def _console_of(daemon: Daemon, request: Request) -> None:
         # Its process may end before it hears of us.
         domain.when_gone(lambda: _run(daemon, request))
     else:
-        _hand_out_socket(domain, request, "console")
-
-
-def _strace(daemon: Daemon, request: Request) -> None:
-    _hand_out_socket(_domain(daemon, request), request, "trace")
-
-
-def _dump_core(daemon: Daemon, request: Request) -> None:
-    domain, path = _domain(daemon, request), _text(request, "path")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    _forward(domain, request, "dump_core", {}, [fd])
+        hand_out_socket(domain, request, "console")
 
 
 def _dmesg(daemon: Daemon, request: Request) -> None:
@@ -295,12 +180,12 @@ def _clear_dmesg(daemon: Daemon, request: Request) -> None:
 
 
 def _debug_keys(daemon: Daemon, request: Request) -> None:
-    debug_keys.press(daemon, _text(request, "keys"))
+    debug_keys.press(daemon, text(request, "keys"))
     request.reply()
 
 
 def _wait(daemon: Daemon, request: Request) -> None:
-    domid = _number(request, "domid")
+    domid = number(request, "domid")
     end = daemon.table.end_of(domid)
     if end is not None:
         request.reply(end)
@@ -311,42 +196,6 @@ def _wait(daemon: Daemon, request: Request) -> None:
         lifecycle.report_preserved(domain, None)
 
 
-def _hand_out_socket(domain: Domain, request: Request, method: str) -> None:
-    """Have the domain's process serve one end of a socket, and give the client the other."""
-    ours, theirs = socket.socketpair()
-    fd = ours.detach()
-
-    def served() -> None:
-        request.reply(None, [fd])
-
-    _forward(domain, request, method, {}, [theirs.detach()], served, [fd])
-
-
-def _forward(
-    domain: Domain,
-    request: Request,
-    method: str,
-    params: rpc.Body,
-    fds: Sequence[int] = (),
-    then: Callable[[], None] | None = None,
-    on_failure_close: Sequence[int] = (),
-) -> None:
-    """Have the domain's process do something; then call ``then``, or just confirm it."""
-
-    def answered(result: Any, _fds: list[int]) -> None:
-        if not isinstance(result, Exception):
-            (then or request.reply)()
-            return
-        rpc.close_all(on_failure_close)
-        gone = isinstance(result, rpc.ProtocolError)
-        request.fail(f"Domain {domain.domid} has ended" if gone else str(result))
-
-    if domain.connection is None or domain.process_ended:
-        rpc.close_all([*fds, *on_failure_close])
-        raise DaemonError(f"Domain {domain.domid} has lost its process")
-    domain.connection.call(method, params, answered, fds)
-
-
 _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "load_config": _load_config,
     "create": _create,
@@ -355,37 +204,14 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "resolve": _resolve,
     "info": _info,
     "vcpus": _vcpus,
-    "pin_vcpu": _pin_vcpu,
     "destroy": _destroy,
-    "shutdown": _shutdown,
-    "reboot": _reboot,
-    "sysrq": _sysrq,
-    "pause": _pause,
-    "unpause": _unpause,
-    "trigger": _trigger,
     "rename": _rename,
-    "set_memory_target": _set_memory_target,
-    "set_max_memory": _set_max_memory,
-    "console": _console,
     "console_of": _console_of,
-    "strace": _strace,
-    "dump_core": _dump_core,
     "dmesg": _dmesg,
     "clear_dmesg": _clear_dmesg,
     "debug_keys": _debug_keys,
     "wait": _wait,
 }
 
-_FOR_ITS_PROCESS = {
-    "pin_vcpu",
-    *DEVICE_VERBS,
-    "pause",
-    "unpause",
-    "trigger",
-    "set_memory_target",
-    "set_max_memory",
-    "console",
-    "strace",
-    "dump_core",
-}
-"""The verbs that need a domain's process, and so wait until it is built."""
+_OF_A_DOMAIN = GUEST_VERBS | DEVICE_VERBS
+"""The verbs that are about one domain and wait until it is built."""
