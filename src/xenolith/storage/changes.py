@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from xenolith.storage import lock
 from xenolith.storage.errors import ImageError
@@ -59,8 +60,11 @@ def resize(live: LiveImage, size: int) -> None:
     with live.changing, live.gate.alone():
         _refuse_read_only(live)
         live.image.flush()
-        _resize(live.files[0], size, is_raw=live.is_raw)
-        live.image = _image_of(live.files, is_raw=live.is_raw)
+        try:
+            _resize(live.files[0], size, is_raw=live.is_raw)
+        finally:
+            # However far that came: the image must not go by what the file has been.
+            live.image = _image_of(live.files, is_raw=live.is_raw)
 
 
 def coalesce(
@@ -121,16 +125,29 @@ def _coalesce(
         live.image.flush()
         copy_blocks(layer, changed | live.written(), target, silent)
         target.flush()
+        try:
+            if link:
+                reparent(writable[link - 1], raw_parent(below) if is_raw else vhd_parent(below))
+            else:
+                empty(files[0])
+        except BaseException:
+            # The leaf's file may no longer be as the image remembers it.
+            live.image = _image_of(files, is_raw=False)
+            raise
         if link:
-            reparent(writable[link - 1], raw_parent(below) if is_raw else vhd_parent(below))
-            for child in range(link - 2, -1, -1):
-                accept_parent(writable[child], writable[child + 1])
+            _resume_comparisons(writable[:link])
             lock.downgrade(below)
-        else:
-            empty(files[0])
         remaining = [*files[:link], below, *files[link + 2 :]]
         live.is_raw = is_raw and not link
         live.image = _image_of(remaining, is_raw=live.is_raw)
+
+
+def _resume_comparisons(files: Sequence[ImageFile]) -> None:
+    """Let each of the files, leaf first, take note of the next one's modification time."""
+    for child in range(len(files) - 2, -1, -1):
+        # It is done without this, only that a parent that is modified later is not noticed.
+        with suppress(OSError):
+            accept_parent(files[child], files[child + 1])
 
 
 def _parent_is_raw(file: ImageFile) -> bool:

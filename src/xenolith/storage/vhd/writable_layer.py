@@ -6,6 +6,7 @@ speak of is on the disk; so whatever happens, a sector holds what was written or
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 
 from xenolith.storage import fallocate
@@ -60,7 +61,10 @@ class WritableLayer(SparseLayer):
 
     def _restore_footer(self) -> None:
         end = end_of_blocks(self._claimed, self._blocks_end)
-        self.file.write(self._footer, max(end, -(-self._file_size // SECTOR_SIZE) * SECTOR_SIZE))
+        end = max(end, -(-self._file_size // SECTOR_SIZE) * SECTOR_SIZE)
+        # Where the disk is full, the next block that is allocated brings one along.
+        with suppress(OSError):
+            self.file.write(self._footer, end)
         self._file_size = self.file.size
 
     def place_of(self, block: int) -> int | None:
