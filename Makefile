@@ -21,7 +21,7 @@ run: assets
 
 # A whole Debian in a VHD: made by mmdebstrap once, kept in the user's cache directory.
 debian: $(BIN)/.installed
-	scripts/need-packages e2fsprogs mmdebstrap uidmap
+	scripts/need-packages e2fsprogs mmdebstrap passt uidmap
 	$(BIN)/python -m xenolith.cli.debian --link-into examples/guest/debian
 
 check: $(BIN)/.installed
