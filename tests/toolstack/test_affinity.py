@@ -79,6 +79,7 @@ def test_the_process_runs_where_its_vcpus_may(host: Host) -> None:
         domid = toolstack.create(host.config("web", vcpus=2, maxvcpus=2, cpus=("1",) * 2))
         assert threads_affinity(host, "xen-web") == {frozenset({1})}
         assert shown(toolstack, domid) == [("1", "all")] * 2
+        assert {vcpu.cpu for vcpu in toolstack.vcpus(domid)} == {1}
         toolstack.pin_vcpu(domid, 0, "0", "1")
         assert shown(toolstack, domid) == [("0", "1"), ("1", "all")]
         assert threads_affinity(host, "xen-web") == {frozenset({0, 1})}

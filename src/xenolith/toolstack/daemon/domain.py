@@ -213,11 +213,13 @@ class Domain:
 
     def vcpu_infos(self) -> list[VcpuInfo]:
         """The domain's lines of `xl vcpu-list`."""
+        pid = None if self.process_ended else self.pid
+        cpu = None if pid is None else domain_files.last_cpu(pid)
         return [
             VcpuInfo(
                 domid=self.domid,
                 vcpu=number,
-                cpu=None,
+                cpu=cpu,
                 online=vcpu.state is not Runstate.offline,
                 running=vcpu.state is Runstate.running,
                 blocked=vcpu.state is Runstate.blocked,

@@ -90,6 +90,23 @@ def save_last_domid(domid: int) -> None:
         file.write(f"{domid:5}")
 
 
+def last_cpu(pid: int) -> int | None:
+    """The host CPU on which the busiest thread of a process, which runs the vCPUs, ran last."""
+    busiest: tuple[int, int] | None = None
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(
+                f"/proc/{pid}/task/{thread}/stat", encoding="ascii", errors="replace"
+            ) as file:
+                # From the third field of proc(5) on: the name before it may hold anything.
+                fields = file.read().rpartition(")")[2].split()
+            used, cpu = int(fields[11]) + int(fields[12]), int(fields[36])
+            busiest = max(busiest or (used, cpu), (used, cpu))
+    except (OSError, IndexError, ValueError):
+        return None
+    return busiest[1] if busiest is not None else None
+
+
 def process_started(pid: int) -> int | None:
     """When a process started, in clock ticks since the host did; None if there is none."""
     try:
