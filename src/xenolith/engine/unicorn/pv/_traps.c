@@ -71,6 +71,7 @@
 #define VGCF_IN_SYSCALL 0x100u
 #define HYPERCALL_IRET 23
 #define SYSCALL_BYTES 2
+#define INT_BYTES 2
 
 #define PTE_PRESENT 1u
 #define PTE_WRITABLE 2u
@@ -538,7 +539,7 @@ static void software_interrupt(struct trap_context *context, uint32_t vector, ui
     struct vcpu *vcpu = context->vcpu;
 
     if (vector != VECTOR_BP && !vcpu->in_kernel && vcpu->traps[vector].dpl < 3)
-        bounce_exception(context, VECTOR_GP, vector * 8 + 2, *context->rip);
+        bounce_exception(context, VECTOR_GP, vector * 8 + 2, next - INT_BYTES);
     else
         bounce_exception(context, vector, 0, next);
 }

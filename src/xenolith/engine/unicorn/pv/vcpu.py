@@ -43,6 +43,7 @@ class UnicornPvVcpu:
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
         self.initial = state
+        self.state.nmi_pending = 0
 
     def run(self) -> None:
         """See PvVcpu."""
@@ -158,7 +159,7 @@ class UnicornPvVcpu:
         self.initial = None
         own = self.state
         own.in_kernel = int(state.in_kernel)
-        own.nmi_pending = own.nmi_masked = 0
+        own.nmi_masked = 0
         own.kernel_sp = state.kernel_stack
         self.clear_traps()
         for vector, gate in state.traps.items():
