@@ -27,8 +27,9 @@ from xenolith.storage.vhd.empty import empty
 from xenolith.storage.vhd.header import NO_PARENT
 from xenolith.storage.vhd.metadata import read_metadata
 from xenolith.storage.vhd.open import vhd_from
-from xenolith.storage.vhd.rewrite import UNCHECKED, accept_parent, reparent, set_parent_timestamp
+from xenolith.storage.vhd.rewrite import accept_parent, reparent, set_parent_timestamp
 from xenolith.storage.vhd.sparse_layer import SparseLayer
+from xenolith.storage.vhd.timestamp import UNKNOWN
 
 _FEW_BLOCKS = 16
 """So many may be copied while requests wait."""
@@ -106,7 +107,7 @@ def _coalesce(
     # The parent is going to change, and with its header each file seems to. From the leaf on, so
     # that the chain can be opened at any moment.
     for file in writable[:-1]:
-        set_parent_timestamp(file, UNCHECKED)
+        set_parent_timestamp(file, UNKNOWN)
     if RawImage(below, read_only=True).size < layer.size if is_raw else _size(below) < layer.size:
         _resize(below, layer.size, is_raw=is_raw)
     target = _image_of([below, *files[link + 2 :]], is_raw=is_raw)

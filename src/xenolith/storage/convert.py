@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from enum import StrEnum
 
+from xenolith.storage import fallocate
 from xenolith.storage.copy import copy_image
+from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
-from xenolith.storage.locked_file import new_file
+from xenolith.storage.lock import Access
+from xenolith.storage.locked_file import new_file, open_locked
 from xenolith.storage.open import open_image
 from xenolith.storage.progress import Progress, silent
 from xenolith.storage.raw import RawImage
@@ -31,17 +35,38 @@ def convert(
     target: Target,
     progress: Progress = silent,
 ) -> None:
-    """Make ``destination``, which must not exist, complete or not at all.
+    """Make ``destination``, complete or not at all; or write a raw image to a block device.
 
-    ImageError where the source cannot be opened or the destination cannot be made.
+    ImageError where the source cannot be opened, or the destination exists or cannot be made.
     """
     live = open_image(source, source_format, writable=False)
     try:
+        if target is Target.RAW and os.path.exists(destination) and _is_device(destination):
+            _write_device(live.image, destination, progress)
+            return
         with new_file(destination) as file:
             copy_image(live.image, _prepared(file, live.size, target), progress)
             _complete(file, live.size, target)
     finally:
         live.close()
+
+
+def _is_device(path: str | os.PathLike[str]) -> bool:
+    return stat.S_ISBLK(os.stat(path).st_mode)
+
+
+def _write_device(
+    source: RawImage | Chain, path: str | os.PathLike[str], progress: Progress
+) -> None:
+    """Make a device begin with the contents of an image; what follows on it is left alone."""
+    file = open_locked(path, Access.WRITE)
+    try:
+        if file.size < source.size:
+            raise ImageError(f"{file.name} has {file.size} bytes, {source.size} are needed")
+        fallocate.make_zero(file, 0, source.size)
+        copy_image(source, RawImage(file, read_only=False, size=source.size), progress)
+    finally:
+        file.close()
 
 
 def _prepared(file: ImageFile, size: int, target: Target) -> RawImage | Chain:

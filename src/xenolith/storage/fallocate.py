@@ -48,7 +48,8 @@ def _libc() -> ctypes.CDLL:
 def _fallocate(fd: int, mode: int, offset: int, length: int) -> bool:
     while _libc().fallocate(fd, mode, offset, length) != 0:
         error = ctypes.get_errno()
-        if error in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+        # EINVAL is what a block device says of ranges that are not whole blocks of it.
+        if error in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
             return False
         if error != errno.EINTR:
             raise OSError(error, os.strerror(error))

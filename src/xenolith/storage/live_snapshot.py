@@ -17,7 +17,8 @@ from xenolith.storage.vhd import timestamp
 from xenolith.storage.vhd.chain import Chain
 from xenolith.storage.vhd.create import vhd_parent, write_differencing
 from xenolith.storage.vhd.open import vhd_from
-from xenolith.storage.vhd.rewrite import UNCHECKED, set_parent_timestamp
+from xenolith.storage.vhd.rewrite import set_parent_timestamp
+from xenolith.storage.vhd.timestamp import UNKNOWN
 
 
 def prepare(live: LiveImage, child: ImageFile, kept: str) -> None:
@@ -31,7 +32,7 @@ def prepare(live: LiveImage, child: ImageFile, kept: str) -> None:
             raise ImageError(f"{live.files[0].name} is no dynamic VHD that is open for writing")
         live.image.flush()
         # The leaf is written to for some time yet.
-        parent = replace(vhd_parent(live.files[0]), path=kept, timestamp=UNCHECKED)
+        parent = replace(vhd_parent(live.files[0]), path=kept, timestamp=UNKNOWN)
         write_differencing(child, parent)
         os.fsync(child.fd)
 

@@ -16,7 +16,8 @@ from xenolith.storage.progress import Progress, silent
 from xenolith.storage.vhd.create import Parent, raw_parent, vhd_parent, write_differencing
 from xenolith.storage.vhd.header import NO_PARENT
 from xenolith.storage.vhd.parent import find_parent, parent_header
-from xenolith.storage.vhd.rewrite import UNCHECKED, accept_parent, reparent, set_parent_timestamp
+from xenolith.storage.vhd.rewrite import accept_parent, reparent, set_parent_timestamp
+from xenolith.storage.vhd.timestamp import UNKNOWN
 
 
 def snapshot(
@@ -80,7 +81,7 @@ def coalesce(image: str, descendants: Sequence[str], progress: Progress = silent
         lineages = [_lineage(image, path, opened, stack) for path in descendants]
         for lineage in lineages:
             for file in lineage:
-                set_parent_timestamp(file, UNCHECKED)
+                set_parent_timestamp(file, UNKNOWN)
         identity = _coalesce(image, progress)
         for lineage in lineages:
             _adopt(lineage, identity)

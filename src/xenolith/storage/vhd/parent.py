@@ -112,7 +112,8 @@ def _check_loop(files: list[ImageFile]) -> None:
 
 def check_unchanged(child: ImageFile, head: Header, parent: ImageFile) -> None:
     """ImageError if a parent was modified after its child was made of it."""
-    if head.parent_timestamp not in (0, timestamp.modification_time(parent)):
+    noted, found = head.parent_timestamp, timestamp.modification_time(parent)
+    if noted != found and timestamp.UNKNOWN not in (noted, found):
         raise ImageError(
             f"{parent.name} was modified after {child.name} was made of it, which may have spoilt "
             f"that; if its contents are still the same, run 'vhd repair --accept-parent {child.name}'"

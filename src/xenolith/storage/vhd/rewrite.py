@@ -19,9 +19,6 @@ from xenolith.storage.vhd.footer import Footer
 from xenolith.storage.vhd.header import Header
 from xenolith.storage.vhd.metadata import Metadata, read_metadata
 
-UNCHECKED = 0
-"""A parent timestamp that any parent has."""
-
 
 def set_parent_timestamp(file: ImageFile, stamp: int) -> None:
     """Say when the parent was modified last, or that it does not matter."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from xenolith.storage.file import ImageFile
 
 _EPOCH = 946_684_800
 _LARGEST = 0xFFFFFFFF
+
+UNKNOWN = 0
+"""Equal to any time."""
 
 
 def now() -> int:
@@ -17,8 +21,11 @@ def now() -> int:
 
 
 def modification_time(file: ImageFile) -> int:
-    """When a file was modified last; never 0, which is kept for "unknown"."""
-    return max(1, _clamp(os.fstat(file.fd).st_mtime_ns // 1_000_000_000))
+    """When a file was modified last; UNKNOWN for a device, whose node has another time."""
+    status = os.fstat(file.fd)
+    if stat.S_ISBLK(status.st_mode):
+        return UNKNOWN
+    return max(1, _clamp(status.st_mtime_ns // 1_000_000_000))
 
 
 def to_unix(timestamp: int) -> int:
