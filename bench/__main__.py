@@ -27,7 +27,7 @@ from xenolith.builder.errors import BuildError
 INTERRUPTED = 130
 
 _NEED_PACKAGES = Path(__file__).resolve().parent.parent / "scripts" / "need-packages"
-_PACKAGES = ("qemu-system-x86", "qemu-utils", "gcc", "libc6-dev", "libxen-dev")
+_PACKAGES = ("qemu-system-x86", "qemu-utils", "passt", "gcc", "libc6-dev", "libxen-dev")
 
 
 def main() -> int:

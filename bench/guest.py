@@ -27,6 +27,8 @@ class GuestSpec:
     ramdisk: Path | None = None
     command_line: str = ""
     memory: int = 32
+    vif: tuple[str, ...] = ()
+    """Network interfaces as in xl.cfg; the peer's first is on its user-mode network, and the only one."""
 
     @property
     def memory_bytes(self) -> int:

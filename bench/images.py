@@ -14,6 +14,8 @@ from xenolith.builder.cpio import CpioWriter
 from xenolith.builder.elf import read_elf
 from xenolith.builder.elf_notes import xen_notes
 from xenolith.builder.image_file import ImageFile
+from xenolith.builder.initramfs import peer_modules
+from xenolith.builder.kernel_modules import ModuleTree
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ASSETS = _ROOT / "examples" / "guest" / "cloud"
@@ -60,6 +62,25 @@ class Images:
             archive.directory("dev")
             archive.character_device("dev/console", 5, 1)
             archive.file("init", program.read_bytes(), 0o755)
+        return ramdisk
+
+    @cached_property
+    def network_ramdisk(self) -> Path:
+        """The example's ramdisk, the network benchmark, and `sh /peer` to load the peer's drivers."""
+        program = self._directory / "netbench"
+        _compile(*_PROGRAM_FLAGS, "-o", program, _SOURCES / "netbench.c")
+        (directory,) = (_ASSETS / "modules").iterdir()
+        modules = peer_modules(ModuleTree(directory))
+        ramdisk = self._directory / "network.cpio"
+        with ramdisk.open("wb") as stream:
+            stream.write(self.ramdisk.read_bytes())
+            # The kernel unpacks one archive after the other.
+            with CpioWriter(stream) as archive:
+                archive.file("bin/netbench", program.read_bytes(), 0o755)
+                for module in modules:
+                    archive.file(f"{module.name}.ko", module.data)
+                loads = "".join(f"insmod /{module.name}.ko\n" for module in modules)
+                archive.file("peer", loads.encode())
         return ramdisk
 
     @cached_property

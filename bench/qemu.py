@@ -54,6 +54,8 @@ class Qemu:
             *("-chardev", f"file,id=debug,path={path},append=on"),
             *("-append", f"console=ttyS0 {spec.command_line}"),
         ]
+        if spec.vif:
+            arguments += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
         if spec.ramdisk is not None:
             arguments += ["-initrd", str(spec.ramdisk)]
         return QemuGuest(spec, console, Launch(arguments))

@@ -169,6 +169,8 @@ def _xl_cfg(name: str, spec: GuestSpec) -> str:
         "vcpus": 1,
         "cmdline": f"console=hvc0 {spec.command_line}",
     }
+    if spec.vif:
+        lines["vif"] = list(spec.vif)
     if spec.ramdisk is not None:
         lines["ramdisk"] = str(spec.ramdisk)
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())

@@ -13,6 +13,7 @@ from bench.sections import (
     guest_programs,
     hypercall,
     idle,
+    network,
     storage,
     xenstored,
     xl_list,
@@ -30,5 +31,6 @@ SECTIONS: dict[str, Section] = {
     "crowd": crowd.measure,
     "xenstore": xenstored.measure,
     "storage": storage.measure,
+    "network": network.measure,
 }
 """By the name that --only takes, in the order of the table."""

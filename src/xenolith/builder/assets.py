@@ -20,7 +20,13 @@ from pathlib import Path
 from xenolith.builder import apt
 from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.errors import BuildError
-from xenolith.builder.initramfs import GUEST_MODULES, build_initramfs, guest_modules
+from xenolith.builder.initramfs import (
+    GUEST_MODULES,
+    PEER_MODULES,
+    build_initramfs,
+    guest_modules,
+    peer_modules,
+)
 from xenolith.builder.kernel_modules import ModuleTree
 from xenolith.builder.symlink import replace_symlink
 
@@ -104,7 +110,7 @@ class Assets:
     def _keep(self, package: apt.Package, keep: Keep) -> Path:
         """Return the directory of what is kept of a package, fetching it if it is not there."""
         # What is kept depends on the list of modules as well.
-        wanted = hashlib.sha256(" ".join(GUEST_MODULES).encode()).hexdigest()[:8]
+        wanted = hashlib.sha256(" ".join((*GUEST_MODULES, *PEER_MODULES)).encode()).hexdigest()[:8]
         kept = self.directory / "packages" / f"{package.name}_{package.version}_{wanted}"
         if kept.is_dir():
             return kept
@@ -150,13 +156,14 @@ class Assets:
 
 
 def _keep_kernel(root: Path, kept: Path) -> None:
-    """Keep the kernel and the modules that the ramdisk may need."""
+    """Keep the kernel, and the modules that the ramdisk or a benchmark may need."""
     shutil.copyfile(_only(root, "boot/vmlinuz-*"), kept / "vmlinuz")
     modules = _only(root, "lib/modules/*", "usr/lib/modules/*")
     ours = kept / "modules" / modules.name
     ours.mkdir(parents=True)
     shutil.copyfile(modules / "modules.builtin", ours / "modules.builtin")
-    for module in guest_modules(ModuleTree(modules)):
+    tree = ModuleTree(modules)
+    for module in [*guest_modules(tree), *peer_modules(tree)]:
         file = ours / module.path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(module.data)

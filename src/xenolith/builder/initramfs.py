@@ -43,6 +43,15 @@ GUEST_MODULES = (*_MODULES_OF_EVERY_KERNEL, *_MODULES_OF_SOME_KERNELS)
 """The modules that a guest needs; what these need in turn comes with them."""
 
 
+PEER_MODULES = ("virtio_pci", "virtio_net", "virtio_blk")
+"""What the same guest needs under QEMU, beside which it is measured; they are in no ramdisk of ours."""
+
+
+def peer_modules(modules: ModuleTree) -> list[KernelModule]:
+    """The modules for QEMU, in an order in which they can be loaded."""
+    return modules.closure([name for name in PEER_MODULES if modules.has(name)])
+
+
 def guest_modules(modules: ModuleTree) -> list[KernelModule]:
     """The modules of the ramdisk, in an order in which they can be loaded."""
     optional = [name for name in _MODULES_OF_SOME_KERNELS if modules.has(name)]
