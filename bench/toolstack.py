@@ -33,6 +33,7 @@ class Toolstack:
             "XENOLITH_RUN_DIR": str(self._run),
             "XENOLITH_STATE_DIR": str(directory / "state"),
         }
+        self.environment.pop("XENSTORED_PATH", None)
         self._domains: list[DomainGuest] = []
         for made in (self._run, self._logs):
             made.mkdir(mode=0o700, parents=True)

@@ -49,7 +49,7 @@ def test_a_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
         built.unlink()
     python = tmp_path / "venv" / "bin" / "python"
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XENO"))
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XEN"))
     }
     environment["XENOLITH_RUN_DIR"] = str(tmp_path / "run")
     elsewhere = tmp_path / "elsewhere"

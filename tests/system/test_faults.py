@@ -205,6 +205,42 @@ def test_when_memory_is_short_a_domain_fails_alone(own_host: Host) -> None:
     eventually(lambda: len(own_host.domain_processes()) == 1, own_host.processes)
 
 
+@contextlib.contextmanager
+def memory_limit(pid: int, size: int) -> Iterator[None]:
+    """Have the kernel kill a process that takes more memory; skip the test where that cannot be asked."""
+    for parent, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        group = parent / f"xenolith-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limit).exists():
+                (group / limit).write_text(str(size))
+                (group / "cgroup.procs").write_text(str(pid))
+                yield
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("limiting the memory of a process needs a control group")
+
+
+def test_a_guest_for_which_the_host_has_no_memory_dies_alone(own_host: Host) -> None:
+    """Its memory is not reserved: it is killed when it touches what is not there."""
+    own_host.xl("create", "-p", own_host.config("hungry", on_crash="preserve"))
+    own_host.xl("create", "-p", own_host.config("calm"))
+    with memory_limit(own_host.domain_pid("hungry"), 32 << 20):
+        own_host.xl("unpause", "hungry")
+        eventually(lambda: own_host.row("hungry").state == "---sc-", own_host.list, timeout=60)
+    assert "lost its process" in own_host.xl("dmesg")
+    assert own_host.row("calm").state == "--p---"
+    own_host.xl("destroy", "hungry")
+    assert own_host.names() == {"calm"}
+
+
 def test_the_run_directory_of_somebody_else_is_refused(own_host: Host) -> None:
     own_host.xl("list")
     os.chmod(own_host.run_dir, 0o777)
