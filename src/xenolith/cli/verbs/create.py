@@ -33,9 +33,10 @@ FILE is an xl.cfg(5) file, "-" for standard input; settings after it override it
 -n, --dryrun            Check the configuration and print it as JSON; create nothing.
 -d                      Print the configuration as JSON to standard error.
 -q, --quiet             Do not say what is going on, and do not warn.
+--cloud-init=FILE       Have the guest's cloud-init do what this file of user data says.
 """
 SHORT = "cdeFf:npq"
-LONG = {"defconfig": "f", "dryrun": "n", "quiet": "q"}
+LONG = {"defconfig": "f", "dryrun": "n", "quiet": "q", "cloud-init": "I"}
 
 
 class _Created(NamedTuple):
@@ -45,8 +46,10 @@ class _Created(NamedTuple):
 
 def run(arguments: list[str]) -> int:
     """Create the domain; return xl's exit status."""
-    options = parse_options(arguments, SHORT, LONG, ANY_NUMBER)
+    options = parse_options(arguments, f"{SHORT}I:", LONG, ANY_NUMBER)
     path, overrides = _source(options)
+    if "I" in options:
+        overrides.append(_cloud_init(options.given["I"]))
     _say(options, f"Parsing config from {path}")
     if "n" in options:
         return _check(path, overrides)
@@ -96,6 +99,12 @@ def _source(options: Options) -> tuple[str, list[str]]:
     if len(files) > 1:
         raise UsageError(f"unexpected argument '{files[1]}'")
     return files[0], overrides
+
+
+def _cloud_init(path: str) -> str:
+    """The setting that names a file of user data, which is looked for in the current directory."""
+    escaped = os.path.abspath(path).replace("\\", r"\\").replace('"', r"\"")
+    return f'cloud_init="{escaped}"'
 
 
 def _create(toolstack: Toolstack, config: Body, options: Options) -> _Created:
