@@ -9,8 +9,8 @@ NAME = "network-attach"
 SYNOPSIS = "DOMAIN [KEYWORD=VALUE...]"
 HELP = """\
 Attach a network interface to a domain
-The keywords are those of a string in vif= of the configuration, such as bridge=lan, mac=..., rate=...,
-type=user or forward=tcp:2222:22; several words are joined by commas.
+The keywords are those of a string in vif= of the configuration, such as bridge=lan, mac=...,
+rate=..., type=user or forward=tcp:2222:22; several words are joined by commas.
 """
 SHORT = ""
 LONG: dict[str, str] = {}
