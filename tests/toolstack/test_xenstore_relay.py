@@ -265,6 +265,8 @@ def test_a_reset_is_granted_to_a_guest_that_took_no_answers(bench: Bench) -> Non
     for _ in range(100):
         daemon.send(EVENT)
     bench.settle()
+    # More than is read at a time stands before the answer to the reset.
+    daemon.send(EVENT * 4000)
     bench.guest.room = 1 << 30
     bench.guest.reset_wanted = True
     bench.ask(b"")

@@ -210,7 +210,7 @@ class XenstoreRelay:
                     self._guest_waits = False
                     self._post_to_guest(self._begin_session)
         if messages:
-            self._full = len(self._for_guest) > _BACKLOG
+            self._full = self._last_rites is None and len(self._for_guest) > _BACKLOG
             self._watch()
             self._post_to_guest(self.on_activity)
         if not data:
