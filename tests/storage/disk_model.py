@@ -8,6 +8,7 @@ from pathlib import Path
 from xenolith.storage.image import Image
 from xenolith.storage.lock import Access
 from xenolith.storage.locked_file import new_file, open_locked
+from xenolith.storage.open import open_image
 from xenolith.storage.vhd.create import (
     raw_parent,
     vhd_parent,
@@ -47,6 +48,15 @@ def read(image: Image, offset: int, length: int) -> bytes:
     data = bytearray(b"?" * length)
     image.readv([memoryview(data)], offset)
     return bytes(data)
+
+
+def contents(path: Path, image_format: str = "vhd") -> bytes:
+    """All that the disk of an image holds."""
+    image = open_image(path, image_format, writable=False)
+    try:
+        return read(image, 0, image.size)
+    finally:
+        image.close()
 
 
 def write(image: Image, offset: int, data: bytes) -> None:

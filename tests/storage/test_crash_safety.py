@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 from crash_replay import Recorder
-from disk_model import SECTOR, create_child, create_dynamic, create_fixed, pattern, read, write
+from disk_model import (
+    SECTOR,
+    contents,
+    create_child,
+    create_dynamic,
+    create_fixed,
+    pattern,
+    read,
+    write,
+)
 
 from xenolith.storage import changes
 from xenolith.storage.convert import Target, convert
@@ -34,14 +43,6 @@ def disks(tmp_path: Path) -> Path:
     path = tmp_path / "disks"
     path.mkdir()
     return path
-
-
-def contents(path: Path) -> bytes:
-    image = open_image(path, "vhd", writable=False)
-    try:
-        return read(image, 0, image.size)
-    finally:
-        image.close()
 
 
 def fill(path: Path, model: bytearray, seed: int, image_format: str = "vhd") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from disk_model import MIB, create_child, create_dynamic, pattern, read, write
+from disk_model import MIB, contents, create_child, create_dynamic, pattern, write
 
 from xenolith.machine import jail
 from xenolith.storage import changes
@@ -36,14 +36,6 @@ def in_jail(work: Callable[[], None]) -> None:
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def contents(path: Path) -> bytes:
-    image = open_image(path, "vhd", writable=False)
-    try:
-        return read(image, 0, image.size)
-    finally:
-        image.close()
 
 
 @pytest.mark.parametrize("base", ["dynamic", "raw"])

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from disk_model import MIB, SECTOR, create_child, create_dynamic, pattern, read, write
+from disk_model import MIB, SECTOR, contents, create_child, create_dynamic, pattern, write
 
 from xenolith.cli import vhd
 from xenolith.storage.lock import Access
@@ -60,14 +60,6 @@ def is_sound(path: Path) -> bool:
         return check(file).is_sound
     finally:
         file.close()
-
-
-def contents(path: Path) -> bytes:
-    image = open_image(path, "vhd", writable=False)
-    try:
-        return read(image, 0, image.size)
-    finally:
-        image.close()
 
 
 def check_writer(tmp_path: Path, seed: int, delay: float) -> int:

@@ -13,7 +13,17 @@ from typing import Any
 
 import disk_model
 import pytest
-from disk_model import MIB, SECTOR, create_child, create_dynamic, create_fixed, pattern, read, write
+from disk_model import (
+    MIB,
+    SECTOR,
+    contents,
+    create_child,
+    create_dynamic,
+    create_fixed,
+    pattern,
+    read,
+    write,
+)
 
 from xenolith.storage import changes
 from xenolith.storage.errors import ImageError
@@ -113,11 +123,7 @@ def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reopened(path: str, image_format: str = "vhd") -> bytes:
-    image = open_image(path, image_format, writable=False)
-    try:
-        return read(image, 0, image.size)
-    finally:
-        image.close()
+    return contents(Path(path), image_format)
 
 
 @pytest.mark.parametrize("base", ["dynamic", "fixed", "raw"])

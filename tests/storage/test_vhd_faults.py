@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from disk_model import MIB, SECTOR, create_child, create_dynamic, create_fixed, pattern, read, write
+from disk_model import (
+    MIB,
+    SECTOR,
+    contents,
+    create_child,
+    create_dynamic,
+    create_fixed,
+    pattern,
+    read,
+    write,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,14 +48,6 @@ def path(tmp_path: Path) -> Path:
         write(image, block * BLOCK, pattern(BLOCK, block))
     image.close()
     return path
-
-
-def contents(path: Path) -> bytes:
-    image = open_image(path, "vhd", writable=False)
-    try:
-        return read(image, 0, image.size)
-    finally:
-        image.close()
 
 
 def checked(path: Path) -> Report:
@@ -280,6 +282,16 @@ def test_a_block_cannot_hide_in_the_parent_locators(tmp_path: Path, path: Path) 
         with pytest.raises(ImageError, match="block 0 lies in the image's headers"):
             access()
     image.close()
+
+
+def test_a_locator_that_points_nowhere(tmp_path: Path, path: Path) -> None:
+    child = create_child(tmp_path / "child.vhd", path)
+    place = header.Locator(b"MacX", 512, 10, 1 << 56)
+    change_header(child, lambda head: replace(head, locators=(*head.locators[:3], place)))
+    os.truncate(child, child.stat().st_size - 512)
+    assert repaired(child) == ["put the footer where the contents end"]
+    assert child.stat().st_size < MIB
+    assert contents(child) == contents(path)
 
 
 class TestChains:

@@ -13,7 +13,7 @@ from xenolith.storage.progress import Progress, silent
 from xenolith.storage.vhd import batmap, footer
 from xenolith.storage.vhd.allocation_table import AllocationTable
 from xenolith.storage.vhd.header import Header
-from xenolith.storage.vhd.metadata import Metadata, end_of_blocks, read_metadata, regions
+from xenolith.storage.vhd.metadata import Metadata, end_of_contents, read_metadata, regions
 from xenolith.storage.vhd.sparse_layer import SparseLayer
 
 _MOST_NAMED = 20
@@ -143,4 +143,4 @@ def _check_blocks(
     progress(len(in_order), len(in_order))
     tail = footer.SIZE if metadata.at_end else 0
     # Up to a page is left between blocks to align them.
-    report.unused = max(0, limit - tail - end_of_blocks(claimed, end))
+    report.unused = max(0, limit - tail - end_of_contents(file, claimed, end))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from xenolith.storage.file import ImageFile
-from xenolith.storage.vhd.metadata import end_of_blocks, read_metadata, regions
+from xenolith.storage.vhd.metadata import end_of_contents, read_metadata, regions
 
 
 def empty(file: ImageFile) -> None:
@@ -15,7 +15,7 @@ def empty(file: ImageFile) -> None:
     assert head is not None
     file.write(b"\xff" * (head.entries * 4), head.table_offset)
     file.sync()
-    end = end_of_blocks(regions(file, metadata), 0)
+    end = end_of_contents(file, regions(file, metadata), 0)
     sector = metadata.footer.pack()
     file.write(sector, end)
     os.ftruncate(file.fd, end + len(sector))

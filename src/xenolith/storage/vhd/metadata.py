@@ -104,7 +104,8 @@ def regions(file: ImageFile, metadata: Metadata) -> list[tuple[int, int]]:
     return claimed
 
 
-def end_of_blocks(claimed: list[tuple[int, int]], last_block_end: int) -> int:
+def end_of_contents(file: ImageFile, claimed: list[tuple[int, int]], last_block_end: int) -> int:
     """Where the file's contents end and its footer belongs."""
-    end = max(last_block_end, *(end for _, end in claimed))
-    return -(-end // SECTOR_SIZE) * SECTOR_SIZE
+    # What a damaged header claims beyond the end is not there.
+    there = [end for _, end in claimed if end <= file.size]
+    return -(-max([last_block_end, *there]) // SECTOR_SIZE) * SECTOR_SIZE

@@ -12,7 +12,7 @@ from xenolith.storage.progress import Progress, silent
 from xenolith.storage.vhd import batmap, bitmap, footer
 from xenolith.storage.vhd.allocation_table import UNUSED, AllocationTable
 from xenolith.storage.vhd.check import Problem, Report, check
-from xenolith.storage.vhd.metadata import Metadata, end_of_blocks, read_metadata, regions
+from xenolith.storage.vhd.metadata import Metadata, end_of_contents, read_metadata, regions
 from xenolith.storage.vhd.writable_layer import WritableLayer
 
 
@@ -67,7 +67,7 @@ def _restore_end(file: ImageFile, metadata: Metadata) -> bool:
     table = AllocationTable(file, head.table_offset, head.entries)
     length = head.bitmap_size + head.block_size
     last = max((sector * SECTOR_SIZE + length for _, sector in table.allocated()), default=0)
-    end = end_of_blocks(regions(file, metadata), last)
+    end = end_of_contents(file, regions(file, metadata), last)
     if metadata.at_end and file.size == end + footer.SIZE:
         return False
     file.write(metadata.footer.pack(), end)

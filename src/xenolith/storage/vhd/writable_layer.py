@@ -16,7 +16,7 @@ from xenolith.storage.image import SECTOR_SIZE
 from xenolith.storage.vhd import bitmap, footer
 from xenolith.storage.vhd.allocation_table import UNUSED
 from xenolith.storage.vhd.footer import DiskType
-from xenolith.storage.vhd.metadata import Metadata, end_of_blocks
+from xenolith.storage.vhd.metadata import Metadata, end_of_contents
 from xenolith.storage.vhd.sparse_layer import SparseLayer
 
 _PAGE = 4096
@@ -60,7 +60,7 @@ class WritableLayer(SparseLayer):
             )
 
     def _restore_footer(self) -> None:
-        end = end_of_blocks(self._claimed, self._blocks_end)
+        end = end_of_contents(self.file, self._claimed, self._blocks_end)
         end = max(end, -(-self._file_size // SECTOR_SIZE) * SECTOR_SIZE)
         # Where the disk is full, the next block that is allocated brings one along.
         with suppress(OSError):
