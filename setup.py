@@ -1,15 +1,20 @@
-"""Builds the engine's C code; everything else is declared in pyproject.toml."""
+"""Builds the C code of engine and hypervisor; everything else is declared in pyproject.toml."""
 
 from setuptools import Extension, setup
 
 # Plain shared libraries, loaded by ctypes: they need a C compiler but no Python headers.
-ENGINE = [
+LIBRARIES = [
     Extension(
-        f"xenolith.engine.unicorn.{name}",
-        sources=[f"src/xenolith/engine/unicorn/{name.replace('.', '/')}.c"],
+        f"xenolith.{name}",
+        sources=[f"src/xenolith/{name.replace('.', '/')}.c"],
         extra_compile_args=["-O2", "-Wall", "-Wextra", "-std=c11"],
     )
-    for name in ("_hooks", "_short_cuts", "pv._traps")
+    for name in (
+        "engine.unicorn._hooks",
+        "engine.unicorn._short_cuts",
+        "engine.unicorn.pv._traps",
+        "hypervisor.pv._mmu",
+    )
 ]
 
-setup(ext_modules=ENGINE)
+setup(ext_modules=LIBRARIES)

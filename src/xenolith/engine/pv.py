@@ -24,6 +24,15 @@ class TrapGate(NamedTuple):
     masks_events: bool = False
 
 
+class NativeCalls(NamedTuple):
+    """Addresses of native code of the hypervisor's that gets traps first: see native_calls.h."""
+
+    self: int
+    hypercall: int
+    store: int
+    """For stores of the kernel's to pages that it can only read."""
+
+
 @dataclass
 class PvCpuState:
     """The registers a vCPU starts with; selectors name segments of its GDT or Xen's flat ones."""
@@ -196,6 +205,9 @@ class PvEngine(Protocol):
 
     def invalidate_page(self, address: GuestVirt) -> None:
         """As :meth:`flush_tlb` for one page."""
+
+    def call_natively(self, calls: NativeCalls | None) -> None:
+        """Ask native code first, from now on, or ask no such code; what it has to do with must be kept alive."""
 
     def stop(self) -> None:
         """From the handler of a trap: make :meth:`PvVcpu.run` return after it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from xenolith.builder.errors import BuildError
 from xenolith.engine.choice import prepare_engines
+from xenolith.hypervisor.pv.native_mmu import load_mmu
 from xenolith.toolstack.config import DomainType
 from xenolith.toolstack.machine import Assignment, Machine, MachineEvents
 from xenolith.toolstack.pv_machine import PvMachine
 from xenolith.toolstack.pvh_machine import PvhMachine
 
 prepare_engines()
+load_mmu()
 
 
 def build_domain(assignment: Assignment, events: MachineEvents) -> Machine:

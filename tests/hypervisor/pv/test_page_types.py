@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from xenolith.abi.errno import XenError
+from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_table import PageTables
 from xenolith.hypervisor.pv.page_type import COUNT, PINNED, TYPE_SHIFT, PageType, PageTypes
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Mfn
@@ -43,13 +44,16 @@ def entry(mfn: int, bits: int) -> int:
 class Guest(RuleBasedStateMachine):
     """A guest that knows where its frames are and asks for anything."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(native=st.booleans())
+    def start(self, native: bool) -> None:
         self.memory = MachineMemory(FRAMES)
         self.words = self.memory.view.cast("Q")
         self.flushes = 0
         self.types = PageTypes(FRAMES, self._flush)
-        self.tables = PageTables(self.memory, self.types, self._fill_reserved_slots)
+        mmu = NativeMmu(self.memory, self.types.info, self.types.writable_dropped, 0)
+        self.tables = PageTables(
+            self.memory, self.types, self._fill_reserved_slots, mmu if native else None
+        )
         for mfn in FOREIGN:
             if mfn < FRAMES:
                 self.types.remove(Mfn(mfn))

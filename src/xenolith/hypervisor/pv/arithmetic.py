@@ -35,8 +35,3 @@ def _flags(left: int, right: int, result: int, size: int, carry: int, signs: int
         flags |= AF
     overflow = signs & (left ^ result)
     return flags | (OF if overflow >> 8 * size - 1 & 1 else 0)
-
-
-def bit_flags(old: int, bit: int) -> int:
-    """The flags of BTS and its like: the old bit; the others are undefined."""
-    return CF if old & bit else 0

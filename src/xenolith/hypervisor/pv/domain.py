@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 from xenolith.abi.xen import VCPU_INFO
 from xenolith.engine.pv import PvEngine
-from xenolith.hypervisor.domain import Domain, DomainEvents, DomainParameters
+from xenolith.hypervisor.domain import Domain, DomainEvents, DomainParameters, Tracer
 from xenolith.hypervisor.pv.memory import XEN_FRAMES, PvMemory
+from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_table import PageTables
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
 from xenolith.hypervisor.pv.vcpu import PvVcpu
+from xenolith.hypervisor.release import XEN_MAJOR, XEN_MINOR
 from xenolith.machine.address import PAGE_SHIFT, Mfn
 from xenolith.machine.memory import MachineMemory
 
@@ -32,7 +34,13 @@ class PvDomain(Domain):
         ram_frames = sum(count for _, count in parameters.ram)
         machine, engine = new_engine(ram_frames + XEN_FRAMES)
         self.types = PageTypes(machine.frames, engine.flush_tlb)
-        self.page_tables = PageTables(machine, self.types, engine.fill_reserved_slots)
+        self._native_mmu = NativeMmu(
+            machine, self.types.info, self.types.writable_dropped, XEN_MAJOR << 16 | XEN_MINOR
+        )
+        self.page_tables = PageTables(
+            machine, self.types, engine.fill_reserved_slots, self._native_mmu
+        )
+        engine.call_natively(self._native_mmu.calls)
         memory = PvMemory(machine, engine, self.types, ram_frames)
         vcpus: list[PvVcpu] = []
         super().__init__(parameters, engine, memory, vcpus, events)
@@ -43,6 +51,11 @@ class PvDomain(Domain):
         """The domain's own rings by their ports: ``console`` and ``xenstore``."""
         for vcpu_id in range(parameters.max_vcpus):
             vcpus.append(PvVcpu(self, vcpu_id, self.legacy_vcpu_info(vcpu_id)))
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """See Domain. What is done natively would not be seen."""
+        super().trace(tracer)
+        self.engine.call_natively(self._native_mmu.calls if tracer is None else None)
 
     def ring_name(self, port: int) -> str | None:
         """See Domain."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.hypervisor.pv.descriptors import check_descriptor_page
+from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
 from xenolith.machine.address import PAGE_SHIFT, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -29,11 +30,16 @@ _SAME_USE = _ADDRESS | PRESENT | WRITABLE
 
 
 class PageTables:
-    """Validates and changes the page tables of one domain."""
+    """Validates and changes the page tables of one domain; whole ones of level 1 natively, if it can."""
 
     def __init__(
-        self, memory: MachineMemory, types: PageTypes, fill_reserved_slots: Callable[[Mfn], None]
+        self,
+        memory: MachineMemory,
+        types: PageTypes,
+        fill_reserved_slots: Callable[[Mfn], None],
+        native: NativeMmu | None = None,
     ) -> None:
+        self._native = native
         self._words = memory.view.cast("Q")
         self._types = types
         self._fill_reserved_slots = fill_reserved_slots
@@ -44,6 +50,11 @@ class PageTables:
         """Count what a frame's entries use, as it becomes a page table; XenError(EINVAL)."""
         if kind is PageType.SEG_DESC:
             check_descriptor_page(self._table(mfn))
+            return
+        if kind is PageType.L1 and self._native is not None:
+            index = self._native.validate_l1(mfn)
+            if index >= 0:
+                raise XenError(Errno.EINVAL, f"entry {index} of level 1")
             return
         table = self._table(mfn)
         get = self._get_l1e if kind is PageType.L1 else self._getter(kind)
@@ -65,6 +76,9 @@ class PageTables:
     def invalidate(self, mfn: Mfn, kind: PageType) -> None:
         """Give up what the entries use, as a frame stops being a page table."""
         if kind is PageType.SEG_DESC:
+            return
+        if kind is PageType.L1 and self._native is not None:
+            self._native.invalidate_l1(mfn)
             return
         table = self._table(mfn)
         if kind is PageType.L4:

@@ -55,8 +55,8 @@ class PageTypes:
         self.is_granted: Callable[[Mfn], bool] = lambda _mfn: False
         """Whether somebody uses a frame by a grant, so that it may not come to hold tables, nor be freed."""
         self._flush = flush
-        self.writable_dropped = False
-        """Whether a frame that the guest could write lost its last such use since the last flush."""
+        self.writable_dropped = memoryview(bytearray(1))
+        """1 if a frame that the guest could write has lost its last such use since the last flush."""
 
     def type_of(self, mfn: int) -> PageType:
         """The type that a frame is in use as; NONE where it is in no such use or does not exist."""
@@ -90,7 +90,7 @@ class PageTypes:
         if self.is_granted(Mfn(mfn)):
             raise XenError(Errno.EINVAL, f"frame {mfn:#x} is granted")
         self.info[mfn] = kind << TYPE_SHIFT | 1
-        if self.writable_dropped:
+        if self.writable_dropped[0]:
             # Somebody may still be able to write it by a translation that is kept.
             self.flush()
         try:
@@ -107,7 +107,7 @@ class PageTypes:
             return
         kind = PageType(info >> TYPE_SHIFT)
         if kind is PageType.WRITABLE:
-            self.writable_dropped = True
+            self.writable_dropped[0] = 1
         else:
             self.invalidate(Mfn(mfn), kind)
         self.info[mfn] &= ABSENT
@@ -137,5 +137,5 @@ class PageTypes:
 
     def flush(self) -> None:
         """Make every vCPU forget its translations."""
-        self.writable_dropped = False
+        self.writable_dropped[0] = 0
         self._flush()

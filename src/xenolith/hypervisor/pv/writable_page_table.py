@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import XenError
-from xenolith.hypervisor.pv.arithmetic import RESULT_FLAGS, add, bit_flags, logic_flags, subtract
+from xenolith.hypervisor.pv.arithmetic import CF, RESULT_FLAGS, add, logic_flags, subtract
 from xenolith.hypervisor.pv.instruction import Instruction, decode, fetch
 from xenolith.hypervisor.pv.page_type import PageType
 from xenolith.machine.address import PAGE_SHIFT, GuestVirt
@@ -44,6 +44,11 @@ class Store:
     def source(self) -> int:
         """What of the register operand takes part."""
         return self._registers.general(self.instruction.register) & self.mask
+
+    @property
+    def other_flags(self) -> int:
+        """The arithmetic flags that there are."""
+        return self._registers.rflags & RESULT_FLAGS
 
     @property
     def accumulator(self) -> int:
@@ -164,7 +169,7 @@ def _group1_immediate(store: Store) -> bool:
 def _change_bit(store: Store, operation: int, bit: int) -> bool:
     """BTS, BTR and BTC, by the numbers they have in group 8."""
     value = 1 << (bit & 8 * store.size - 1)
-    store.flags = bit_flags(store.old, value)
+    store.flags = store.other_flags & ~CF | (CF if store.old & value else 0)
     match operation:
         case 5:
             store.new = store.old | value

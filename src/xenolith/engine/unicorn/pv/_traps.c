@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../../native_calls.h"
+
 #define PAGE_SIZE 4096u
 
 #define VECTOR_NMI 2
@@ -36,6 +38,7 @@
 #define EFLAGS_RF 0x10000u
 #define EFLAGS_VM 0x20000u
 #define EFLAGS_AC 0x40000u
+#define EFLAGS_ARITHMETIC 0x8d5u
 #define EFLAGS_ALL 0x00277fd5u /* all that can be written; bit 1 is always set */
 #define EFLAGS_CLEARED (EFLAGS_AC | EFLAGS_VM | EFLAGS_RF | EFLAGS_NT | EFLAGS_TF)
 
@@ -143,6 +146,9 @@ struct trap_context {
     void (*on_cpuid)(void);
     void (*on_crash)(uint32_t why, uint64_t detail);
     struct vcpu *vcpu; /* the one that runs */
+    void (*flush_page)(void *cpu, uint64_t address);
+    void *native_self; /* the hypervisor's own, for its native calls; those are NULL where it has none */
+    native_call *native_hypercall, *native_store;
 };
 
 /* the words of CS and SS that a trap saves, and whence */
@@ -507,6 +513,27 @@ static void system_call(struct trap_context *context)
         write_flags(context, read_flags(context) & ~(uint64_t)EFLAGS_DF);
 }
 
+/* Ask native code of the hypervisor's first; whether the trap is done with. */
+static int call_natively(struct trap_context *context, native_call *call, uint64_t address)
+{
+    uint64_t rflags = context->read_eflags(context->env);
+    struct native_trap trap = {
+        .registers = context->registers,
+        .root = context->control[3],
+        .address = address,
+        .rflags = rflags,
+    };
+    int done = call(context->native_self, &trap);
+
+    if (trap.rflags != rflags)
+        context->write_eflags(context->env, trap.rflags, EFLAGS_ARITHMETIC);
+    if (trap.forget == FORGET_ALL)
+        context->flush_tlb(context->cpu);
+    else if (trap.forget == FORGET_PAGE)
+        context->flush_page(context->cpu, trap.forget_page);
+    return done;
+}
+
 static void hypercall(struct trap_context *context)
 {
     leave_cpl3(context);
@@ -516,7 +543,8 @@ static void hypercall(struct trap_context *context)
         return;
     }
     load_flat_segments(context, FLAT_CS64, KERNEL_CPL);
-    context->on_hypercall();
+    if (!context->native_hypercall || !call_natively(context, context->native_hypercall, 0))
+        context->on_hypercall();
     context->registers[RCX] = *context->rip;
     context->registers[R11] = read_flags(context);
 }
@@ -552,7 +580,8 @@ static void page_fault(struct trap_context *context, uint32_t error_code)
     if (vcpu->in_kernel) {
         error_code &= ~PF_USER;
         if ((error_code & (PF_PRESENT | PF_WRITE)) == (PF_PRESENT | PF_WRITE)
-            && context->on_fault(VECTOR_PF, error_code, address))
+            && ((context->native_store && call_natively(context, context->native_store, address))
+                || context->on_fault(VECTOR_PF, error_code, address)))
             return;
     }
     memcpy(vcpu->info + INFO_CR2, &address, 8);

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 
 from xenolith.engine.hvm import EngineError, Vector
-from xenolith.engine.pv import TrapHandler
+from xenolith.engine.pv import NativeCalls, TrapHandler
 from xenolith.engine.unicorn.cpu_layout import write_msr
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
@@ -82,6 +82,13 @@ class UnicornPvEngine:
     def invalidate_page(self, address: GuestVirt) -> None:
         """See PvEngine."""
         self.machine.invalidate_page(address)
+
+    def call_natively(self, calls: NativeCalls | None) -> None:
+        """See PvEngine."""
+        context = self.context
+        context.native_hypercall = calls.hypercall if calls is not None else None
+        context.native_store = calls.store if calls is not None else None
+        context.native_self = calls.self if calls is not None else None
 
     def run(self, vcpu: UnicornPvVcpu) -> None:
         """Run one of the engine's own vCPUs."""

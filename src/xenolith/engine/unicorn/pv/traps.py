@@ -96,6 +96,10 @@ class TrapContext(ctypes.Structure):
         ("on_cpuid", CpuidCallback),
         ("on_crash", CrashCallback),
         ("vcpu", ctypes.POINTER(VcpuState)),
+        ("flush_page", c_void_p),
+        ("native_self", c_void_p),
+        ("native_hypercall", c_void_p),
+        ("native_store", c_void_p),
     )
 
 
@@ -159,6 +163,7 @@ def install_traps(
         update_cr0=library.address("cpu_x86_update_cr0_x86_64"),
         raise_event=library.address("raise_interrupt_x86_64"),
         flush_tlb=library.address("tlb_flush_x86_64"),
+        flush_page=library.address("tlb_flush_page_x86_64"),
         memory=memory[0],
         memory_size=memory[1],
         private_memory=private.host_address,
