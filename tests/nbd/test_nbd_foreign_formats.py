@@ -57,7 +57,7 @@ def servers_of(path: Path) -> list[int]:
 
 
 @needs_qemu
-@pytest.mark.parametrize("image_format", ["qcow2", "qcow", "qed"])
+@pytest.mark.parametrize("image_format", ["qcow2", "qcow", "qed", "vhdx", "vmdk"])
 def test_what_is_written_stays(tmp_path: Path, image_format: str) -> None:
     path = tmp_path / "disk"
     make(path, image_format)
