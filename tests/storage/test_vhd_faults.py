@@ -284,6 +284,13 @@ def test_a_block_cannot_hide_in_the_parent_locators(tmp_path: Path, path: Path) 
     image.close()
 
 
+def test_a_file_that_ends_with_its_table(path: Path) -> None:
+    os.truncate(path, TABLE + 4 * 10)
+    repaired(path)
+    assert checked(path).is_sound
+    assert contents(path) == bytes(SIZE)
+
+
 def test_a_locator_that_points_nowhere(tmp_path: Path, path: Path) -> None:
     child = create_child(tmp_path / "child.vhd", path)
     place = header.Locator(b"MacX", 512, 10, 1 << 56)

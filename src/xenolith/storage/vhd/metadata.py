@@ -11,6 +11,9 @@ from xenolith.storage.vhd import batmap, footer, header
 from xenolith.storage.vhd.footer import DiskType, Footer
 from xenolith.storage.vhd.header import Header
 
+_NEEDED = 3
+"""The first of the regions are those without which there is no image: footer, header, table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
@@ -107,5 +110,6 @@ def regions(file: ImageFile, metadata: Metadata) -> list[tuple[int, int]]:
 def end_of_contents(file: ImageFile, claimed: list[tuple[int, int]], last_block_end: int) -> int:
     """Where the file's contents end and its footer belongs."""
     # What a damaged header claims beyond the end is not there.
-    there = [end for _, end in claimed if end <= file.size]
-    return -(-max([last_block_end, *there]) // SECTOR_SIZE) * SECTOR_SIZE
+    there = [end for _, end in claimed[_NEEDED:] if end <= file.size]
+    end = max(last_block_end, *(end for _, end in claimed[:_NEEDED]), *there)
+    return -(-end // SECTOR_SIZE) * SECTOR_SIZE
