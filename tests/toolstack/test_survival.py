@@ -102,8 +102,10 @@ def test_domains_outlive_the_loss_of_xenstores_journal(host: Host) -> None:
             eventually(lambda: "port" in store.directory(f"{home}/console"))
             assert store.read(f"{home}/store/ring-ref") == b"%d" % 0xFEFFC
             assert set(store.directory("/local/domain")) == {"0", str(domid), str(kept)}
-        for end in (domid, kept):
-            toolstack.destroy(end)
+        toolstack.destroy(kept)
+        # The guest is watching this node still.
+        toolstack.shutdown(domid)
+        assert toolstack.wait(domid).reason == ShutdownReason.poweroff
 
 
 def test_what_happened_without_a_daemon_is_dealt_with_by_the_next(host: Host) -> None:

@@ -303,3 +303,45 @@ def test_a_broken_ring_can_be_reset(bench: Bench) -> None:
     assert not bench.guest.stopped
     bench.ask(read_request(5))
     assert [request.request_id for request in daemon.requests()] == [5]
+
+
+def watch_request(kind: MessageType, number: int, path: bytes) -> bytes:
+    return encode(kind, number, 0, path + b"\0token\0")
+
+
+def test_watches_are_set_again_in_a_store_that_has_lost_them(bench: Bench) -> None:
+    first = bench.new_daemon()
+    bench.ask(
+        b"".join(watch_request(MessageType.WATCH, 1, path) for path in (b"a", b"b", b"c"))
+        + watch_request(MessageType.UNWATCH, 2, b"b")
+    )
+    *granted, refused, unwatched = first.requests()
+    for request in granted:
+        first.answer(request)
+    first.answer(refused._replace(type=MessageType.ERROR), b"E2BIG\0")
+    first.answer(unwatched)
+    bench.settle()
+    first.die()
+    bench.settle()
+    bench.guest.got = b""
+    second = bench.new_daemon()
+    bench.relay.restore_watches()
+    bench.ask(read_request(0))
+    watch, read = second.requests()
+    assert (watch.type, watch.payload) == (MessageType.WATCH, b"a\0token\0")
+    second.answer(watch)
+    second.send(EVENT)
+    second.answer(read)
+    bench.settle()
+    assert [answer.type for answer in bench.guest.answers()] == [
+        MessageType.WATCH_EVENT,
+        MessageType.READ,
+    ]
+    bench.guest.reset_wanted = True
+    bench.ask(b"")
+    (reset,) = second.requests()
+    second.answer(reset)
+    bench.settle()
+    bench.relay.restore_watches()
+    bench.settle()
+    assert second.requests() == []

@@ -129,6 +129,12 @@ def _xenstore(process: DomainProcess, request: Request) -> None:
     request.reply()
 
 
+def _restore_watches(process: DomainProcess, request: Request) -> None:
+    assert process.relay is not None
+    process.relay.restore_watches()
+    request.reply()
+
+
 def _attach_device(process: DomainProcess, request: Request) -> None:
     assert process.devices is not None
     process.devices.attach(request)
@@ -205,6 +211,7 @@ _HANDLERS: dict[str, Callable[[DomainProcess, Request], None]] = {
     "console": _console,
     "trace": _trace,
     "xenstore": _xenstore,
+    "restore_watches": _restore_watches,
     "attach_device": _attach_device,
     "detach_device": _detach_device,
     "change_device": _change_device,

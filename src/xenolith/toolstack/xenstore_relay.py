@@ -84,6 +84,10 @@ class XenstoreRelay:
         # hear no more.
         self._last_rites: Message | None = None
         self._guest_waits = False
+        # What the guest watches, by path and token, for a store that has forgotten it; and the
+        # requests that we make of it ourselves.
+        self._watches: dict[tuple[bytes, ...], Message] = {}
+        self._own: list[Message] = []
         self._unsent = b""
         self._answers = MessageParser()
         self._full = False
@@ -105,6 +109,14 @@ class XenstoreRelay:
             for kind, request_id, transaction_id, payload in self._unanswered
         )
         self._loop.watch(sock.fileno(), READ, self._ready)
+        self._send()
+
+    def restore_watches(self) -> None:
+        """Set the guest's watches again, in a store that has lost them; each triggers once."""
+        for watch in self._watches.values():
+            own = watch._replace(request_id=0)
+            self._own.append(own)
+            self._ask(own)
         self._send()
 
     def on_activity(self) -> None:
@@ -147,14 +159,17 @@ class XenstoreRelay:
             return
         try:
             for message in self._requests.feed(data):
-                self._unanswered.append(message)
-                self._unsent += encode(*message)
+                self._ask(message)
         except ProtocolError:
             # As xenstored: a ring whose framing is lost is served no more.
             self._broken = True
             self._end_session()
             self._post_to_guest(self._give_up)
         self._send()
+
+    def _ask(self, request: Message) -> None:
+        self._unanswered.append(request)
+        self._unsent += encode(*request)
 
     def _give_up(self) -> None:
         """The guest's requests make no sense. Hypervisor thread."""
@@ -164,8 +179,7 @@ class XenstoreRelay:
     def _end_session(self) -> None:
         """Have the store forget the guest's watches and transactions, and the guest all answers."""
         self._last_rites = Message(*_RESET)
-        self._unanswered.append(self._last_rites)
-        self._unsent += encode(*self._last_rites)
+        self._ask(self._last_rites)
         # The answer must be read however much the guest has left in its ring.
         self._full = False
         self._send()
@@ -200,15 +214,7 @@ class XenstoreRelay:
         except (OSError, ProtocolError):
             data, messages = b"", []
         for message in messages:
-            event = message.type == MessageType.WATCH_EVENT
-            settles = 0 if event else self._answered(message)
-            if self._last_rites is None:
-                self._for_guest.append(_Delivery(encode(*message), settles))
-            elif not any(request is self._last_rites for request in self._unanswered):
-                self._last_rites = None
-                if self._guest_waits:
-                    self._guest_waits = False
-                    self._post_to_guest(self._begin_session)
+            self._deliver(message)
         if messages:
             self._full = self._last_rites is None and len(self._for_guest) > _BACKLOG
             self._watch()
@@ -216,14 +222,40 @@ class XenstoreRelay:
         if not data:
             self._disconnect()
 
-    def _answered(self, answer: Message) -> int:
-        """Forget the request that this answers; return its length in bytes."""
+    def _deliver(self, message: Message) -> None:
+        """Take an answer or an event of the store's."""
+        request = None if message.type == MessageType.WATCH_EVENT else self._answered(message)
+        if request is not None and any(request is own for own in self._own):
+            self._own = [own for own in self._own if own is not request]
+        elif self._last_rites is None:
+            settles = 0 if request is None else len(encode(*request))
+            self._for_guest.append(_Delivery(encode(*message), settles))
+        elif request is self._last_rites:
+            self._last_rites = None
+            if self._guest_waits:
+                self._guest_waits = False
+                self._post_to_guest(self._begin_session)
+
+    def _answered(self, answer: Message) -> Message | None:
+        """Forget the request that this answers, and return it."""
         wanted = (answer.request_id, answer.transaction_id)
-        for request in self._unanswered:
+        for at, request in enumerate(self._unanswered):
             if (request.request_id, request.transaction_id) == wanted:
-                self._unanswered.remove(request)
-                return len(encode(*request))
-        return 0
+                del self._unanswered[at]
+                if answer.type == request.type:
+                    self._note_watch(request)
+                return request
+        return None
+
+    def _note_watch(self, request: Message) -> None:
+        """Keep in mind what the guest watches, as a request that has been granted changes it."""
+        what = tuple(request.payload.split(b"\0")[:2])
+        if request.type == MessageType.WATCH:
+            self._watches[what] = request
+        elif request.type == MessageType.UNWATCH:
+            self._watches.pop(what, None)
+        elif request.type == MessageType.RESET_WATCHES:
+            self._watches.clear()
 
     def _read_again(self) -> None:
         """The guest has taken all there was."""

@@ -48,7 +48,7 @@ def recover(daemon: Daemon) -> None:
 
 def _reintroduce(daemon: Daemon, domain: Domain) -> None:
     """Make the nodes of a domain that the store knows nothing of: its journal was removed."""
-    domain.log("The journal of xenstore is lost, and with it what the guest wrote and watched")
+    domain.log("The journal of xenstore is lost, and with it what the guest wrote")
     log = paths.console_log(domain.name)
     try:
         xenstore_layout.create(daemon.store, domain.domid, domain.config, log)
@@ -58,13 +58,14 @@ def _reintroduce(daemon: Daemon, domain: Domain) -> None:
 
 
 def _republish(daemon: Daemon, domain: Domain, connection: LoopConnection) -> None:
-    """Ask a domain's process where its rings are, and say so in the store."""
+    """Have a domain's process say where its rings are and what its guest watches."""
 
     def answered(result: Any, _fds: list[int]) -> None:
         if not isinstance(result, Exception) and not domain.released:
             xenstore_layout.publish_channels(daemon.store, domain.domid, result)
 
     connection.call("ready", {}, answered)
+    connection.call("restore_watches", {}, lambda _result, _fds: None)
 
 
 def _take_over(daemon: Daemon, domain: Domain, record: DomainRecord) -> None:
