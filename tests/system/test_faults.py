@@ -76,6 +76,17 @@ def test_a_guest_does_not_notice_the_death_of_the_daemon(own_host: Host) -> None
     assert own_host.names() == set()
 
 
+def test_a_guest_can_be_shut_down_when_xenstores_journal_is_lost(own_host: Host) -> None:
+    own_host.xl("create", own_host.config("web"))
+    with own_host.running_xl("console", "web") as console:
+        read_until(console, READY)
+        kill(own_host.daemon_pid())
+        (own_host.run_dir / "xenstored.journal").unlink()
+        done = own_host.try_xl("shutdown", "-w", "web")
+        assert done.returncode == 0, done.stderr
+        assert console.wait(10) == 0
+
+
 def test_a_guest_that_ends_without_a_daemon_is_dealt_with_by_the_next(own_host: Host) -> None:
     path = own_host.config("web", extra='xenolith.run="sleep 1"', on_poweroff="preserve")
     own_host.xl("create", path)
