@@ -20,6 +20,7 @@ _ENTRY = struct.Struct(">I")
 _PAGE_SHIFT = 12
 _PAGE = 1 << _PAGE_SHIFT
 """Entries that are read at once: 16 KiB."""
+_UNUSED_PAGE = array("I", [UNUSED]) * _PAGE
 
 _SCAN = 1 << 18
 """Entries that are read at once when all are wanted."""
@@ -41,6 +42,18 @@ class AllocationTable:
         if page is None:
             page = self._load(block >> _PAGE_SHIFT)
         return page[block & (_PAGE - 1)]
+
+    def are_unused(self, first: int, end: int) -> bool:
+        """Whether no block from ``first`` up to ``end`` has a place."""
+        while first < end:
+            _ = self[first]
+            page = self._pages[first >> _PAGE_SHIFT]
+            stop = min(end, ((first >> _PAGE_SHIFT) + 1) << _PAGE_SHIFT)
+            within = first & (_PAGE - 1)
+            if page[within : within + stop - first] != _UNUSED_PAGE[: stop - first]:
+                return False
+            first = stop
+        return True
 
     def __setitem__(self, block: int, sector: int) -> None:
         _ = self[block]

@@ -15,6 +15,9 @@ from xenolith.storage.vhd.layer import Layer
 _MOST_SEGMENTS = 1 << 18
 """Extents to remember, some 40 MB; a guest can write a disk into ever smaller ones."""
 
+_WINDOW_SHIFT = 30
+"""A window is larger than any block."""
+
 
 class BlockMap:
     """The segments of each block of a chain of layers. It may be used by several threads."""
@@ -23,6 +26,7 @@ class BlockMap:
         self._layers = layers
         self._block_size = block_size
         self._blocks: dict[int, tuple[Segment, ...]] = {}
+        self._windows: dict[int, Sequence[Layer]] = {}
         self._segments = 0
         self._lock = Lock()
 
@@ -58,13 +62,23 @@ class BlockMap:
     def _resolve(self, block: int) -> tuple[Segment, ...]:
         with self._lock:
             start = block * self._block_size
-            segments = tuple(resolve(self._layers, start, start + self._block_size))
+            layers = self._layers_of(start >> _WINDOW_SHIFT)
+            segments = tuple(resolve(layers, start, start + self._block_size))
             self._segments += len(segments) - len(self._blocks.get(block, ()))
             if self._segments > _MOST_SEGMENTS:
                 self._blocks.clear()
                 self._segments = len(segments)
             self._blocks[block] = segments
             return segments
+
+    def _layers_of(self, window: int) -> Sequence[Layer]:
+        """The layers that have something in a window: of a long chain, mostly few."""
+        layers = self._windows.get(window)
+        if layers is None:
+            start, end = window << _WINDOW_SHIFT, (window + 1) << _WINDOW_SHIFT
+            layers = [layer for layer in self._layers if not layer.has_nothing(start, end)]
+            self._windows[window] = layers
+        return layers
 
 
 def resolve(layers: Sequence[Layer], start: int, end: int) -> list[Segment]:

@@ -34,6 +34,9 @@ class Layer(Protocol):
         ImageError where its tables are unsound.
         """
 
+    def has_nothing(self, start: int, end: int) -> bool:
+        """Whether this layer has nothing of a range, which may be large, and will have nothing."""
+
 
 class FlatLayer:
     """A raw image or a fixed VHD: it has everything, in its place."""
@@ -46,3 +49,7 @@ class FlatLayer:
         """All of the range that lies on the disk."""
         end = min(end, self.size)
         return [Run(start, end, start)] if start < end else []
+
+    def has_nothing(self, start: int, end: int) -> bool:
+        """Whether the range is beyond the end."""
+        return start >= self.size

@@ -49,6 +49,13 @@ class SparseLayer:
             start = stop
         return found
 
+    def has_nothing(self, start: int, end: int) -> bool:
+        """Whether none of the blocks that a range touches has a place."""
+        end = min(end, self.size)
+        if start >= end:
+            return True
+        return self.table.are_unused(start // self.block_size, -(-end // self.block_size))
+
     def _present(self, sectors: int, base: int, start: int, end: int, data: int) -> list[Run]:
         first, last = (start - base) // SECTOR_SIZE, (end - base) // SECTOR_SIZE
         return [

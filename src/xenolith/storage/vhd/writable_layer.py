@@ -67,6 +67,10 @@ class WritableLayer(SparseLayer):
             self.file.write(self._footer, end)
         self._file_size = self.file.size
 
+    def has_nothing(self, start: int, end: int) -> bool:
+        """False: it may have something soon."""
+        return False
+
     def place_of(self, block: int) -> int | None:
         """Where in the file the data of a block is; None if it has no place."""
         sector = self.table[block]
