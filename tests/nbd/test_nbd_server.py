@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbd_harness import BLOCK, MemoryImage, Peer, serving
 
-from xenolith.storage.nbd import options, protocol
+from xenolith.storage.nbd import options, protocol, server
 from xenolith.storage.nbd.constants import (
     CHUNK_DONE,
     MAX_PAYLOAD,
@@ -294,6 +294,14 @@ def test_a_read_only_image(tmp_path: Path) -> None:
 
 
 class TestClients:
+    def test_one_that_says_nothing_is_sent_away(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server, "HANDSHAKE_TIMEOUT", 0.1)
+        peer = Peer(path)
+        assert peer.is_sent_away()
+        peer.close()
+
     def test_requests_of_one_client_are_executed_at_once(
         self, peer: Peer, image: MemoryImage
     ) -> None:

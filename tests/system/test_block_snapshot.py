@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from xenolith.builder.cloud_init import nocloud_seed
+from xenolith.storage.open import open_image
 
 from .host import Host
 
@@ -67,6 +68,28 @@ def test_only_vhds_that_are_written_to_have_snapshots(host: Host, tmp_path: Path
         assert refused.returncode == 1
         assert sentence in refused.stderr
     assert os.listdir(tmp_path) == ["disk.raw"]
+
+
+def test_a_snapshot_that_cannot_be_named_leaves_the_disk_as_it_was(
+    host: Host, tmp_path: Path
+) -> None:
+    path = tmp_path / "disk.vhd"
+    vhd("create", path, SIZE)
+    host.xl("create", host.config("web", extra=QUIET, disk=[disk(path)]))
+    with host.terminal("console", "web") as guest:
+        guest.wait_for(b"# ")
+        for kept in ("/proc/kept.vhd", tmp_path / "missing" / "kept.vhd"):
+            refused = host.try_xl("block-snapshot", "web", "xvda", kept)
+            assert refused.returncode == 1
+            assert "cannot be kept as" in refused.stderr
+        guest.run("echo written | dd of=/dev/xvda conv=fsync 2>/dev/null")
+        assert os.listdir(tmp_path) == ["disk.vhd"]
+    host.xl("destroy", "web")
+    image = open_image(path, "vhd", writable=True)
+    data = memoryview(bytearray(512))
+    image.readv([data], 0)
+    image.close()
+    assert bytes(data[:8]) == b"written\n"
 
 
 def test_a_guest_finds_its_seed(host: Host, tmp_path: Path) -> None:
