@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from xenolith.backends.io_thread import IoThread
 from xenolith.machine.event_loop import HANGUP, READ, WRITE
+from xenolith.net.coalesce import coalesce
 from xenolith.net.errors import WireClosedError
 from xenolith.net.frame import Frame
 from xenolith.net.wire import Wire
@@ -18,7 +19,7 @@ from xenolith.net.wire import Wire
 _FULL_BYTES = 8 << 20
 """Linux's TCP has windows of 6 MiB at most (net.ipv4.tcp_rmem)."""
 _GO_ON_BYTES = 4 << 20
-_BATCH = 64
+_BATCH = 128
 
 
 class Line:
@@ -85,17 +86,18 @@ class Line:
             self._io.post(self._call)
 
     def _read(self) -> None:
+        """Read what is there, up to a batch. I/O thread."""
+        frames: list[Frame] = []
         try:
-            for _ in range(_BATCH):
-                frame = self._wire.receive()
-                if frame is None:
-                    return
-                self._frames.append(frame)
-                self._read_bytes += len(frame.data)
+            while len(frames) < _BATCH and (frame := self._wire.receive()) is not None:
+                frames.append(frame)
         except WireClosedError as error:
             self.lost = error
             self._told = False
             self._io.loop.forget(self._wire.fileno())
+        for frame in coalesce(frames) if len(frames) > 1 else frames:
+            self._read_bytes += len(frame.data)
+            self._frames.append(frame)
         self._full = self._read_bytes - self._taken_bytes >= _FULL_BYTES
 
     def _watch(self) -> None:
