@@ -79,7 +79,7 @@ class TestMaking:
         assert set(os.listdir(tmp_path / "debian")) == {image.directory.name, "lock"}
 
     def test_it_is_made_once(self, programs: Path, tmp_path: Path) -> None:
-        images = DebianImages(print, tmp_path / "debian")
+        images = DebianImages(print, tmp_path / "it's mine")
         assert images.ensure("bookworm", SIZE) == images.ensure("bookworm", SIZE)
         assert len((programs / "calls").read_text().splitlines()) == 1
         images.ensure("trixie", SIZE)
@@ -135,10 +135,11 @@ def test_the_mirrors_are_those_of_this_machine(
     lines = (
         "http://mirror/debian/ bookworm main\n"
         "http://mirror/debian/ bookworm contrib\n"
-        "http://mirror/debian/ bookworm-updates main\n"
         "http://other/debian/ bookworm main\n"
         "http://mirror/debian-security/ bookworm-security main\n"
         "https://packages.example.com/apt cloud-sdk-bookworm main\n"
+        "cdrom:[Debian GNU/Linux 12 _Bookworm_]/ bookworm-updates main\n"
+        "http://mirror/debian/ bookworm-updates main\n"
     )
     program(tmp_path, "apt-get", f"cat <<'END'\n{lines}END")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

@@ -9,13 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,12 @@ DEFAULT_SIZE = 8 << 30
 _PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "tar": "tar"}
 _PROGRAMS_OF_USERS = {"unshare": "util-linux", "newuidmap": "uidmap"}
 _UNFINISHED = "making-"
+_STDERR = 2
 _OS_RELEASE = Path("/etc/os-release")
+_NAMESPACE = ["unshare", "--map-root-user", "--map-auto", "--"]
+"""Enters a namespace in which this user is root and has all other users as well."""
+_PATH = {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+"""mke2fs is where ordinary users do not look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,9 @@ def apt_sources(suite: str) -> list[str]:
     wanted = {suite, f"{suite}-updates", f"{suite}-security"}
     found: dict[str, str] = {}
     for line in run.stdout.splitlines():
-        uri, release, component = line.split(" ")
-        if release in wanted and component == "main":
+        # The address of a CD-ROM has spaces, and mmdebstrap has no CD-ROM.
+        uri, release, component = line.rsplit(" ", 2)
+        if release in wanted and component == "main" and not uri.startswith("cdrom:"):
             found.setdefault(release, f"deb {uri} {release} main")
     # Without the release itself, updates of it lead nowhere.
     return [found[release] for release in sorted(found)] if suite in found else []
@@ -163,15 +168,11 @@ def _check_programs() -> None:
         raise BuildError(
             f"programs are missing; install them with: apt-get install {' '.join(missing)}"
         )
-    if os.geteuid() != 0 and _run([*_NAMESPACE, "true"], quiet=True) != 0:
+    if os.geteuid() != 0 and not _has_namespaces():
         raise BuildError(
             "Linux refuses user namespaces here, or /etc/subuid has no range for this user:"
             " see user_namespaces(7) and subuid(5), or make the image as root"
         )
-
-
-_NAMESPACE = ["unshare", "--map-root-user", "--map-auto", "--"]
-"""Enters a namespace in which this user is root and has all other users as well."""
 
 
 def _in_namespace(command: list[str]) -> list[str]:
@@ -190,21 +191,22 @@ def _make_archive(suite: str, overlay: Path, archive: Path) -> None:
         )
 
 
+_MAKE_FILE_SYSTEM = """\
+trap 'rm -rf "$1"' EXIT
+mkdir "$1" &&
+tar -C "$1" --numeric-owner --xattrs --xattrs-include='*' -xf "$2" &&
+mkdir -p "$1/dev" &&
+mke2fs -q -F -t ext4 -L "$3" -d "$1" "$4"
+"""
+"""Unpacks an archive ($2) into a directory ($1) and makes a file system labelled $3 of that in $4."""
+
+
 def _make_file_system(archive: Path, size: int, raw: Path, root: Path) -> None:
     """Make an ext4 of an archive; what is unpacked for that belongs to users of the namespace."""
     with raw.open("wb") as file:
         file.truncate(size)
-    label = debian_recipe.LABEL
-    steps = {
-        "root": root, "archive": archive, "raw": raw,
-    }  # fmt: skip
-    quoted = {name: shlex.quote(str(path)) for name, path in steps.items()}
-    script = (
-        "trap 'rm -rf {root}' EXIT; mkdir {root} && "
-        "tar -C {root} --numeric-owner --xattrs --xattrs-include='*' -xf {archive} && "
-        "mkdir -p {root}/dev && mke2fs -q -F -t ext4 -L {label} -d {root} {raw}"
-    ).format(label=label, **quoted)
-    if _run(_in_namespace(["sh", "-c", script])) != 0:
+    arguments = [str(root), str(archive), debian_recipe.LABEL, str(raw)]
+    if _run(_in_namespace(["sh", "-c", _MAKE_FILE_SYSTEM, "sh", *arguments])) != 0:
         raise BuildError("its file system cannot be made (the reason is above)")
 
 
@@ -225,22 +227,23 @@ def _extract_boot_files(archive: Path, directory: Path) -> None:
 
 
 def _find(program: str) -> str | None:
-    # mke2fs is where ordinary users do not look.
     return shutil.which(program, path=_PATH["PATH"])
 
 
-_PATH: Mapping[str, str] = {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+def _has_namespaces() -> bool:
+    """Whether Linux lets this user have the namespace that it takes."""
+    run = subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False)
+    return run.returncode == 0
 
 
-def _run(command: list[str], *, quiet: bool = False) -> int:
+def _run(command: list[str]) -> int:
     """Run a command whose messages are for the user; return its exit status."""
     sys.stderr.flush()
     run = subprocess.run(
         command,
         env={**os.environ, **_PATH},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if quiet else sys.stderr.fileno(),
-        stderr=subprocess.DEVNULL if quiet else None,
+        stdout=_STDERR,
         check=False,
     )
     return run.returncode

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shlex
 import tarfile
 from collections.abc import Sequence
 
@@ -148,7 +149,7 @@ def mmdebstrap(
         f"--mode={mode}",
         "--variant=minbase",
         f"--include={','.join(PACKAGES)}",
-        f"--essential-hook=tar-in {overlay_path} /",
+        f"--essential-hook=tar-in {shlex.quote(overlay_path)} /",
         *hooks,
         # Linux makes its own, and an ordinary user cannot make any.
         "--skip=output/dev",
