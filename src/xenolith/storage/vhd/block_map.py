@@ -48,6 +48,16 @@ class BlockMap:
             found[-1] = found[-1]._replace(end=end)
         return found
 
+    def scan(self, start: int, end: int) -> Iterator[Segment]:
+        """The segments that make up a large range, in order, without remembering them."""
+        while start < end:
+            window = start >> _WINDOW_SHIFT
+            stop = min(end, (window + 1) << _WINDOW_SHIFT)
+            with self._lock:
+                found = resolve(self._layers_of(window), start, stop)
+            yield from found
+            start = stop
+
     def is_known(self, start: int, end: int) -> bool:
         """Whether no file has to be read to tell the segments of a range."""
         blocks = range(start // self._block_size, (end - 1) // self._block_size + 1)

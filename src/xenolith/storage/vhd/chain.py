@@ -48,11 +48,11 @@ class Chain:
 
     def segments(self, start: int, end: int) -> list[Segment]:
         """Where the bytes of a range of the disk, in whole sectors, are."""
-        return self._map.segments(start, end)
+        return list(self._map.scan(start, end))
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """What is allocated, in whichever file, and what of it is a hole there."""
-        for segment in self.segments(offset, offset + length) if length else ():
+        for segment in self._map.scan(offset, offset + length):
             if segment.file is None:
                 yield Extent(segment.end - segment.start, allocated=False, zero=True)
                 continue
