@@ -153,14 +153,23 @@ class PvGuest:
     def run(self, code: bytes = b"", program: bytes = b"", **state: object) -> None:
         """Run kernel code until it makes a hypercall or traps."""
         self.start(code, program, **state)
-        self.vcpu.run()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Run until the kernel has made another hypercall, trapped or crashed, however often that takes."""
+        before = len(self.calls) + len(self.frames) + len(self.crashes)
+        for _ in range(1000):
+            self.vcpu.run()
+            if len(self.calls) + len(self.frames) + len(self.crashes) > before:
+                return
+        raise AssertionError("the guest never comes to an end")
 
     def run_program(self, program: bytes, **state: object) -> Frame:
         """Run a program until it is back in the kernel."""
         self.start(
             b"", program, **{"rip": USER_CODE, "rsp": USER_STACK, "in_kernel": False, **state}
         )
-        self.vcpu.run()
+        self.go_on()
         return self.frame
 
     @property

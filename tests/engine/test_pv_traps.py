@@ -265,7 +265,7 @@ def test_an_nmi_comes_once_until_the_kernel_has_returned(guest: PvGuest) -> None
 
     guest.on_frame = return_from_nmi
     guest.vcpu.inject_nmi()
-    guest.vcpu.run()
+    guest.go_on()
     assert seen == [NMI, NMI]
 
 
@@ -347,7 +347,7 @@ def test_bases_of_gs_change_with_the_mode(guest: PvGuest) -> None:
 @pytest.mark.parametrize("stack", [0, 0xFFFF_8000_0000_1000, 0x8000_0000_0000, 0x1000])
 def test_a_kernel_without_a_stack_crashes(guest: PvGuest, stack: int) -> None:
     guest.start(b"", asm.INT3, rip=USER_CODE, rsp=USER_STACK, in_kernel=False, kernel_stack=stack)
-    guest.vcpu.run()
+    guest.go_on()
     assert guest.crashes and "stack" in guest.crashes[0]
 
 

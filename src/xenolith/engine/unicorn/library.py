@@ -24,6 +24,7 @@ PROT_ALL = 7
 
 HOOK_INTR = 1 << 0
 HOOK_INSN = 1 << 1
+HOOK_CODE = 1 << 2
 HOOK_INSN_INVALID = 1 << 14
 HOOK_MEM_UNMAPPED = 7 << 4
 """Reads, writes and fetches where nothing is mapped."""
@@ -46,6 +47,7 @@ CTL_TB_FLUSH = 10 | 1 << 30
 CTL_TCG_BUFFER_SIZE = 13 | 1 << 26 | 1 << 30
 
 ExitCallback = CFUNCTYPE(c_int, c_uint32)
+CodeCallback = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_void_p)
 InterruptCallback = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 PortReadCallback = CFUNCTYPE(c_uint32, c_uint32, c_int)
 PortWriteCallback = CFUNCTYPE(None, c_uint32, c_int, c_uint32)

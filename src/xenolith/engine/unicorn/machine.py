@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_void_p
 from functools import cache
 
@@ -10,8 +11,11 @@ from xenolith.engine.hvm import EngineError
 from xenolith.engine.unicorn.code_buffer import open_ahead, open_machine
 from xenolith.engine.unicorn.cpu_layout import find_layout
 from xenolith.engine.unicorn.library import (
+    CTL_TB_FLUSH,
+    HOOK_CODE,
     PROT_ALL,
     RUN_ABORTED,
+    CodeCallback,
     Library,
     load_hooks,
 )
@@ -50,6 +54,8 @@ class EmulatedMachine:
         self.layout = find_layout(library)
         self._opened = open_machine(library)
         self.handle = self._opened.handle
+        self._callbacks: list[object] = []
+        """What the library calls, kept alive."""
 
     def add_memory(self, address: int, size: int, host_address: int) -> None:
         """Back machine addresses by memory of the host, which must outlive the machine."""
@@ -126,6 +132,19 @@ class EmulatedMachine:
         """Forget code translated from memory of the host that the machine has."""
         start = self.library.ram_address(self.handle, c_void_p(host_address))
         self.library.invalidate_code(self.handle, start, start + size)
+
+    def watch_code(self, address: int, about_to_run: Callable[[], None]) -> None:
+        """From now on call back before the instruction at an address; not while the machine runs."""
+
+        def called(_machine: int, _address: int, _size: int, _data: int) -> None:
+            about_to_run()
+
+        callback = CodeCallback(called)
+        self._callbacks.append(callback)
+        target = ctypes.cast(callback, c_void_p).value or 0
+        self.library.add_hook(self.handle, HOOK_CODE, target, addresses=(address, address))
+        # Code that is translated already does not call.
+        self.library.check(self.library.uc_ctl(self.handle, CTL_TB_FLUSH), "flush its code")
 
     def forget_code(self) -> None:
         """Give the memory of translated code back; not while the machine runs."""

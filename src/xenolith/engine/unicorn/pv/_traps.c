@@ -369,6 +369,12 @@ static void resume(struct trap_context *context)
     }
 }
 
+/* Read guest-virtual memory by the page tables in use, while the vCPU stands still; whether it is all there. */
+int xenolith_pv_read(const struct trap_context *context, uint64_t address, void *data, uint64_t size)
+{
+    return copy(context, address, data, size, 0);
+}
+
 void xenolith_pv_resume(struct trap_context *context)
 {
     resume(context);

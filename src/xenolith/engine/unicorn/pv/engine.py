@@ -13,10 +13,11 @@ from xenolith.engine.pv import NativeCalls, TrapHandler
 from xenolith.engine.unicorn.cpu_layout import write_msr
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
+from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
 from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
 from xenolith.engine.unicorn.pv.traps import CRASHES, install_traps, load_traps
 from xenolith.engine.unicorn.pv.vcpu import UnicornPvVcpu
-from xenolith.machine.address import PAGE_SHIFT, GuestVirt, Mfn
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
 
 _PRIVATE_BASE = (1 << 40) - (4 << 30)
@@ -30,6 +31,13 @@ _MSR_EFER = 0xC0000080
 _EFER_NXE_LMA_LME_SCE = 0xD01
 
 _LOW32 = 0xFFFFFFFF
+
+_STARTING_SLICE_US = 10_000
+_STARTING_SLICES = 200
+"""For how many such slices a kernel counts as starting."""
+_LOOPS = 10_000
+"""How often a loop that once only counted may turn out to do other things before it is left alone."""
+_CODE_BYTES = 16
 
 
 class UnicornPvEngine:
@@ -63,6 +71,9 @@ class UnicornPvEngine:
         machine.save(self._blank_context)
         self._current: UnicornPvVcpu | None = None
         self._vcpus = 0
+        self._starting_slices = _STARTING_SLICES
+        self._loops_left = _LOOPS
+        self._code = ctypes.create_string_buffer(_CODE_BYTES)
 
     def new_vcpu(self, handler: TrapHandler) -> UnicornPvVcpu:
         """See PvEngine."""
@@ -94,11 +105,14 @@ class UnicornPvEngine:
         """Run one of the engine's own vCPUs."""
         self._load(vcpu)
         self.traps.xenolith_pv_resume(self.context_address)
-        error = 0 if self._failure is not None else self.machine.run()
+        timeout = _STARTING_SLICE_US if self._starting_slices else 0
+        error = 0 if self._failure is not None else self.machine.run(timeout)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         self.machine.library.check(error, "run the guest")
+        if timeout:
+            self._look_for_loop()
 
     def stop(self) -> None:
         """See PvEngine."""
@@ -175,6 +189,25 @@ class UnicornPvEngine:
         if not 0 <= machine_address < self._memory.size:
             raise EngineError(f"there is no memory at machine address {machine_address:#x}")
         return self._memory.address + machine_address
+
+    def _look_for_loop(self) -> None:
+        """Get a kernel that is starting out of a loop that only counts, now and whenever it is there again."""
+        self._starting_slices -= 1
+        if not (self.registers.long_mode and finish_counting_loop(self.registers, self._code_at)):
+            return
+        self._starting_slices = 0
+        self.machine.watch_code(self.registers.rip, self._finish_loop)
+
+    def _finish_loop(self) -> None:
+        """The loop's code is about to be executed."""
+        if self._loops_left and not finish_counting_loop(self.registers, self._code_at):
+            self._loops_left -= 1
+
+    def _code_at(self, address: int) -> bytes:
+        """Code of the vCPU that is loaded, as far as it lies in one page; b"" where there is none."""
+        size = min(_CODE_BYTES, PAGE_SIZE - address % PAGE_SIZE)
+        read = self.traps.xenolith_pv_read(self.context_address, address, self._code, size)
+        return self._code.raw[:size] if read else b""
 
     def is_loaded(self, vcpu: UnicornPvVcpu) -> bool:
         """Whether the processor holds the registers of a vCPU."""

@@ -126,6 +126,7 @@ def load_traps() -> ctypes.CDLL:
         hooks = ctypes.CDLL(str(path))
         hooks.xenolith_pv_resume.argtypes = [c_void_p]
         hooks.xenolith_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
+        hooks.xenolith_pv_read.argtypes = [c_void_p, c_uint64, c_void_p, c_uint64]
         hooks.xenolith_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
         hooks.xenolith_pv_load_data_segment.argtypes = [c_void_p, c_int, c_uint32]
         return hooks
