@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,9 @@ class Memory:
     def frame(self, mfn: Mfn) -> memoryview:
         return self.machine.frame(mfn)
 
-    def frames(self, mfn: Mfn, count: int) -> memoryview:
-        return self.machine.view[mfn * PAGE_SIZE : (mfn + count) * PAGE_SIZE]
+    @property
+    def view(self) -> memoryview:
+        return self.machine.view
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         return Mfn(gfn) if gfn < RAM_FRAMES else None
@@ -97,6 +99,7 @@ class FlakyImage:
         self.waits = False
         self.gate: queue.SimpleQueue[None] | None = None
         self.error: int | None = None
+        self.delay = 0.0
         self.log: list[str] = []
         self.closed = False
 
@@ -141,6 +144,7 @@ class FlakyImage:
 
     def _step(self, what: str) -> None:
         self.log.append(what)
+        time.sleep(self.delay)
         if self.gate is not None:
             self.gate.get(timeout=10)
         self._fail()
@@ -171,6 +175,7 @@ class Frontend:
         self.abi = BLKIF_ABIS[protocol]
         self.protocol = protocol
         self.image = FlakyImage(path)
+        options = {"local": False, **options}
         self.backend = BlockBackend(self.guest, "xvda", self.image, **options)  # type: ignore[arg-type]
         self.rings: list[FrontRing] = []
 
@@ -207,7 +212,7 @@ class Frontend:
         return dict(self.backend.connect(self.offer(queues, pages, {**order, **(nodes or {})})))
 
     def data(self, frame: int = DATA, count: int = 1) -> memoryview:
-        return self.memory.frames(Mfn(frame), count)
+        return self.memory.view[frame * PAGE_SIZE : (frame + count) * PAGE_SIZE]
 
     def turn(self) -> bool:
         """Make one posted call, if there is one."""

@@ -60,8 +60,9 @@ class Memory:
     def frame(self, mfn: Mfn) -> memoryview:
         return self.machine.frame(mfn)
 
-    def frames(self, mfn: Mfn, count: int) -> memoryview:
-        return self.machine.view[mfn * PAGE_SIZE : (mfn + count) * PAGE_SIZE]
+    @property
+    def view(self) -> memoryview:
+        return self.machine.view
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         return Mfn(gfn) if gfn < RAM_FRAMES else None

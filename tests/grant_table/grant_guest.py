@@ -54,8 +54,9 @@ class Guest:
     def frame(self, mfn: Mfn) -> memoryview:
         return self.machine.frame(mfn)
 
-    def frames(self, mfn: Mfn, count: int) -> memoryview:
-        return self.machine.view[mfn * PAGE_SIZE : (mfn + count) * PAGE_SIZE]
+    @property
+    def view(self) -> memoryview:
+        return self.machine.view
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         return self.physmap.get(gfn)

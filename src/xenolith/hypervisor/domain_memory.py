@@ -49,9 +49,10 @@ class DomainMemory:
         """A writable view of a machine frame."""
         return self.machine.frame(mfn)
 
-    def frames(self, mfn: Mfn, count: int) -> memoryview:
-        """A writable view of machine frames that follow one another."""
-        return self.machine.view[mfn << PAGE_SHIFT : mfn + count << PAGE_SHIFT]
+    @property
+    def view(self) -> memoryview:
+        """A writable view of all machine frames."""
+        return self.machine.view
 
     def guest_frame(self, gfn: Gfn) -> memoryview:
         """A writable view of the frame behind a guest frame number; XenError(EINVAL) if none."""

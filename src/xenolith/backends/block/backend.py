@@ -26,7 +26,8 @@ class BlockBackend(DeviceBackend):
     """Serves ``image``, which it owns; None is a drive without a medium.
 
     ``sector_size`` is the logical block size in bytes that the guest is told, ``name`` what logs call
-    the disk. ``persistent`` offers persistent grants.
+    the disk. ``persistent`` offers persistent grants; ``local`` says that writes go into the page
+    cache of this host.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class BlockBackend(DeviceBackend):
         discard: bool = True,
         sector_size: int = 512,
         persistent: bool = False,
+        local: bool = True,
     ) -> None:
         self._guest = guest
-        self._disk = Disk(guest, name, image)
+        self._disk = Disk(guest, name, image, local=local)
         self._writable = not read_only
         self._cdrom = cdrom
         self._discard = discard and not read_only

@@ -57,10 +57,12 @@ class GuestFrames:
 
     def written(self, gfns: Sequence[Gfn]) -> None:
         """Borrowed frames have been written."""
+        # A call of the engine's costs more than sorting: Linux often has pages in falling order.
+        rising = sorted(gfns)
         start = 0
-        for index, (gfn, following) in enumerate(pairwise([*gfns, Gfn(-1)]), 1):
-            if following != gfn + 1:
-                self._grants.memory.written(gfns[start], index - start)
+        for index, (gfn, following) in enumerate(pairwise([*rising, Gfn(-1)]), 1):
+            if not gfn <= following <= gfn + 1:
+                self._grants.memory.written(rising[start], gfn + 1 - rising[start])
                 start = index
 
     def pin(self, segments: Sequence[Segment], readonly: bool) -> Pinned:
@@ -99,21 +101,17 @@ class GuestFrames:
 
     def _views(self, segments: Sequence[Segment], mfns: Sequence[Mfn]) -> list[memoryview]:
         """One view for each run of bytes that follow one another in the machine's memory."""
-        runs: list[tuple[int, int]] = []
-        start = end = -1
+        memory = self._grants.memory.view
+        views: list[memoryview] = []
+        start = end = 0
         for (_, first, last), mfn in zip(segments, mfns, strict=True):
-            begin = (mfn << PAGE_SHIFT) + (first << SECTOR_SHIFT)
+            frame = mfn << PAGE_SHIFT
+            begin = frame + (first << SECTOR_SHIFT)
             if begin != end:
-                if end >= 0:
-                    runs.append((start, end))
+                if end > start:
+                    views.append(memory[start:end])
                 start = begin
-            end = (mfn << PAGE_SHIFT) + (last + 1 << SECTOR_SHIFT)
-        if end >= 0:
-            runs.append((start, end))
-        return [self._view(start, end) for start, end in runs]
-
-    def _view(self, start: int, end: int) -> memoryview:
-        first = start >> PAGE_SHIFT
-        count = (end - 1 >> PAGE_SHIFT) - first + 1
-        base = first << PAGE_SHIFT
-        return self._grants.memory.frames(Mfn(first), count)[start - base : end - base]
+            end = frame + (last + 1 << SECTOR_SHIFT)
+        if end > start:
+            views.append(memory[start:end])
+        return views

@@ -129,12 +129,15 @@ class BlockQueue:
     def _start(self, request: Request) -> None:
         match request.operation:
             case BlkifOp.READ:
-                if self._read_now(request):
+                if self._now(request, self._disk.read_now):
                     self._respond(request.label, BlkifRsp.OKAY)
                 else:
                     self._transfer(request, _read)
             case BlkifOp.WRITE:
-                self._transfer(request, _write)
+                if self._disk.writes_at_once and self._now(request, self._disk.write_now):
+                    self._respond(request.label, BlkifRsp.OKAY)
+                else:
+                    self._transfer(request, _write)
             case BlkifOp.FLUSH_DISKCACHE:
                 self._transfer(request, _flush)
             case BlkifOp.WRITE_BARRIER:
@@ -146,15 +149,16 @@ class BlockQueue:
                     lambda status: self._finish(request, status),
                 )
 
-    def _read_now(self, request: Request) -> bool:
-        """Read what the host has in memory; False if a device has to be waited for. Refusal."""
-        views, gfns = self._frames.borrow(request.segments, readonly=False)
+    def _now(self, request: Request, transfer: Callable[[Sequence[memoryview], int], bool]) -> bool:
+        """Carry a request out before the guest runs again; False if a worker is to do it. Refusal."""
+        reads = request.operation == BlkifOp.READ
+        views, gfns = self._frames.borrow(request.segments, readonly=not reads)
         try:
-            done = self._disk.read_now(views, request.offset)
+            done = transfer(views, request.offset)
         except (OSError, ImageError) as error:
             self._disk.failed(_describe(request), error)
             raise Refusal(BlkifRsp.ERROR, str(error)) from error
-        if done:
+        if done and reads:
             self._frames.written(gfns)
         return done
 

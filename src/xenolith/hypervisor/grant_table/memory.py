@@ -26,8 +26,9 @@ class GrantMemory(Protocol):
         """A new writable view (format ``B``) of one frame."""
         ...
 
-    def frames(self, mfn: Mfn, count: int) -> memoryview:
-        """A new writable view of frames that follow one another."""
+    @property
+    def view(self) -> memoryview:
+        """A writable view of all frames, by machine byte address."""
         ...
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:

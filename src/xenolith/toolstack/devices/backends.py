@@ -35,6 +35,7 @@ def _block(guest: Guest, _io: IoThread, settings: Body, fds: Sequence[int]) -> D
         cdrom=settings["cdrom"],
         discard=settings["discard"],
         sector_size=settings["sector_size"],
+        local=settings["local"],
     )
 
 

@@ -57,6 +57,7 @@ def open_disk(disk: DiskConfig) -> OpenedDisk:
         "cdrom": disk.cdrom,
         "discard": disk.discard,
         "names": names,
+        "local": kind in _OURS,
         "sector_size": _sector_size(fds[0]) if kind is DiskFormat.RAW else SECTOR_SIZE,
     }
     return OpenedDisk(settings, fds)
