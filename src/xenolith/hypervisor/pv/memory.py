@@ -40,6 +40,11 @@ class PvMemory:
         self.on_populated: Callable[[int], None] = lambda _frames: None
         """Told the number whenever it has changed."""
 
+    @property
+    def view(self) -> memoryview:
+        """A writable view of all machine frames."""
+        return self.machine.view
+
     def allocate_frame(self) -> Mfn:
         """A zeroed frame that the guest may map and that is not its RAM; XenError(ENOMEM)."""
         if not self._free:
@@ -58,11 +63,6 @@ class PvMemory:
     def frame(self, mfn: Mfn) -> memoryview:
         """A writable view of a machine frame."""
         return self.machine.frame(mfn)
-
-    def frames(self, mfn: Mfn, count: int) -> memoryview:
-        """A writable view of frames that follow one another."""
-        start = mfn << PAGE_SHIFT
-        return self.machine.view[start : start + (count << PAGE_SHIFT)]
 
     def guest_frame(self, gfn: Gfn) -> memoryview:
         """A writable view of a frame of the guest's, which stays one that may be written; XenError(EINVAL)."""
