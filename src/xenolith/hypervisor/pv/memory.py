@@ -11,7 +11,7 @@ from collections.abc import Callable
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import PvEngine
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
+from xenolith.machine.address import PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
 XEN_FRAMES = 1024
