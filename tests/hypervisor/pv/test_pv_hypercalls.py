@@ -1,0 +1,293 @@
+"""The hypercalls of PV guests: what right ones do, and that nothing comes of wrong ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from small_pv_domain import BASE, DATA, FRAMES, GDT, ROOT, SPARE, SmallPvDomain
+
+from xenolith.abi.arch_x86_pv import TRAP_INFO, VCPU_GUEST_CONTEXT, TrapInfo
+from xenolith.abi.callback import CALLBACK_REGISTER, CallbackOp, CallbackRegister
+from xenolith.abi.errno import Errno
+from xenolith.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
+from xenolith.abi.vcpu import VCPU_REGISTER_VCPU_INFO, VcpuOp, VcpuRegisterVcpuInfo
+from xenolith.abi.xen import DOMID_SELF, Hypercall
+from xenolith.abi.xen_pv import MMU_UPDATE, MMUEXT_OP, MmuextCommand, MmuextOp, MmuUpdate
+from xenolith.hypervisor.guest_access import Continuation
+from xenolith.hypervisor.hypercalls.dispatch import call
+from xenolith.hypervisor.pv.hypercall_table import PV_HANDLERS
+from xenolith.hypervisor.pv.memory import INVALID_M2P_ENTRY
+from xenolith.hypervisor.pv.page_type import PageType
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE
+
+P, RW, US = 1, 2, 4
+ALL_BITS = (1 << 64) - 1
+
+
+@pytest.fixture
+def guest() -> Iterator[SmallPvDomain]:
+    made = SmallPvDomain()
+    yield made
+    made.close()
+
+
+def mmuext(guest: SmallPvDomain, command: int, arg1: int = 0, arg2: int = 0) -> int:
+    address = guest.write(DATA, MMUEXT_OP.pack(MmuextOp(command, arg1, arg2)))
+    return guest.hypercall(Hypercall.mmuext_op, address, 1, 0, DOMID_SELF)
+
+
+def update(guest: SmallPvDomain, *requests: tuple[int, int]) -> tuple[int, int]:
+    """The result, and how many were done."""
+    data = b"".join(MMU_UPDATE.pack(MmuUpdate(*request)) for request in requests)
+    address = guest.write(DATA, data)
+    done = guest.write(DATA, bytes(4), 0xF00)
+    result = guest.hypercall(Hypercall.mmu_update, address, len(requests), done, DOMID_SELF)
+    return result, int.from_bytes(guest.read(DATA, 4, 0xF00), "little")
+
+
+def test_a_page_can_be_made_a_table_used_and_given_back(guest: SmallPvDomain) -> None:
+    table = guest.mfn(SPARE)
+    assert mmuext(guest, MmuextCommand.PIN_L1_TABLE, table) == 0
+    # The table of level 2, next to the last that was built.
+    slot = (guest.mfn(ROOT + 2) << PAGE_SHIFT) + 8
+    assert update(guest, (slot, table << PAGE_SHIFT | P | RW)) == (0, 1)
+    address = BASE + (1 << 21)
+    entry = guest.mfn(SPARE + 1) << PAGE_SHIFT | P | RW
+    assert guest.hypercall(Hypercall.update_va_mapping, address, entry, 2) == 0
+    assert guest.vcpu.paging.translate(address, write=True) >> PAGE_SHIFT == guest.mfn(SPARE + 1)  # type: ignore[arg-type]
+    guest.check()
+    assert update(guest, (slot, 0)) == (0, 1)
+    assert mmuext(guest, MmuextCommand.UNPIN_TABLE, table) == 0
+    assert guest.domain.types.type_of(guest.mfn(SPARE + 1)) is PageType.NONE
+
+
+def test_updates_stop_at_the_first_that_fails(guest: SmallPvDomain) -> None:
+    good = (guest.entry_address(SPARE), guest.mfn(SPARE) << PAGE_SHIFT | P)
+    bad = (guest.entry_address(SPARE + 1), guest.mfn(ROOT) << PAGE_SHIFT | P | RW)
+    assert update(guest, good, bad, good) == (-Errno.EINVAL, 1)
+    assert guest.entry(SPARE + 1) == 0
+
+
+def test_frames_get_their_numbers_by_machphys_updates(guest: SmallPvDomain) -> None:
+    assert update(guest, (guest.mfn(SPARE) << PAGE_SHIFT | 1, 77)) == (0, 1)
+    assert guest.domain.engine.m2p[guest.mfn(SPARE)] == 77
+    assert update(guest, (5 << PAGE_SHIFT | 1, 77)) == (-Errno.EINVAL, 0)
+
+
+def test_frames_of_others_cannot_be_had(guest: SmallPvDomain) -> None:
+    address = guest.write(DATA, MMU_UPDATE.pack(MmuUpdate(guest.entry_address(SPARE), 0)))
+    assert guest.hypercall(Hypercall.mmu_update, address, 1, 0, 9) == -Errno.ESRCH
+    entry = guest.mfn(SPARE) << PAGE_SHIFT | P
+    other = Hypercall.update_va_mapping_otherdomain
+    assert guest.hypercall(other, guest.address(SPARE), entry, 0, 9) == -Errno.ESRCH
+
+
+def test_the_table_in_use_cannot_be_lost(guest: SmallPvDomain) -> None:
+    assert mmuext(guest, MmuextCommand.UNPIN_TABLE, guest.mfn(ROOT)) == -Errno.EINVAL
+    writable = guest.mfn(ROOT) << PAGE_SHIFT | P | RW
+    assert update(guest, (guest.entry_address(ROOT), writable)) == (-Errno.EINVAL, 0)
+    assert mmuext(guest, MmuextCommand.NEW_BASEPTR, guest.mfn(DATA)) == -Errno.EINVAL
+    assert guest.vcpu.kernel_root == guest.mfn(ROOT)
+
+
+def test_programs_can_be_without_page_tables_or_share_the_kernels(guest: SmallPvDomain) -> None:
+    assert mmuext(guest, MmuextCommand.NEW_USER_BASEPTR, guest.mfn(ROOT)) == 0
+    assert mmuext(guest, MmuextCommand.NEW_USER_BASEPTR, 0) == 0
+    assert guest.vcpu.user_root is None
+
+
+def test_pages_are_cleared_and_copied_only_where_they_could_be_written(
+    guest: SmallPvDomain,
+) -> None:
+    guest.write(DATA + 1, b"something" * 100)
+    copy = mmuext(guest, MmuextCommand.COPY_PAGE, guest.mfn(DATA + 2), guest.mfn(DATA + 1))
+    assert copy == 0
+    assert guest.read(DATA + 2, PAGE_SIZE) == guest.read(DATA + 1, PAGE_SIZE)
+    assert mmuext(guest, MmuextCommand.CLEAR_PAGE, guest.mfn(DATA + 2)) == 0
+    assert not any(guest.read(DATA + 2, PAGE_SIZE))
+    assert mmuext(guest, MmuextCommand.CLEAR_PAGE, guest.mfn(ROOT + 3)) == -Errno.EINVAL
+
+
+def test_descriptors_get_privilege_level_3(guest: SmallPvDomain) -> None:
+    kernel_code = 0x00AF9A000000FFFF
+    at = (guest.mfn(GDT) << PAGE_SHIFT) + 16
+    assert guest.hypercall(Hypercall.update_descriptor, at, kernel_code) == 0
+    assert guest.read(GDT, 8, 16) == 0x00AFFB000000FFFF.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("kind", [0x2, 0x9, 0xB, 0xC, 0xE, 0xF])
+def test_gates_and_tasks_are_no_descriptors_of_a_guest(guest: SmallPvDomain, kind: int) -> None:
+    gate = 1 << 47 | kind << 40
+    at = guest.mfn(GDT) << PAGE_SHIFT
+    assert guest.hypercall(Hypercall.update_descriptor, at, gate) == -Errno.EINVAL
+    guest.write(SPARE, gate.to_bytes(8, "little"))
+    frames = guest.write(DATA, guest.mfn(SPARE).to_bytes(8, "little"))
+    assert guest.hypercall(Hypercall.set_gdt, frames, 512) == -Errno.EINVAL
+
+
+def test_a_descriptor_table_cannot_be_mapped_writable(guest: SmallPvDomain) -> None:
+    entry = guest.mfn(GDT) << PAGE_SHIFT | P
+    assert update(guest, (guest.entry_address(GDT), entry | RW)) == (-Errno.EINVAL, 0)
+    frames = guest.write(DATA, guest.mfn(DATA + 1).to_bytes(8, "little"))
+    assert guest.hypercall(Hypercall.set_gdt, frames, 512) == -Errno.EINVAL
+    assert guest.hypercall(Hypercall.set_gdt, 0, 0) == 0
+    assert update(guest, (guest.entry_address(GDT), entry | RW)) == (0, 1)
+
+
+def test_a_bad_address_is_no_trap_handler(guest: SmallPvDomain) -> None:
+    table = guest.write(DATA, TRAP_INFO.pack(TrapInfo(14, 0, 0, 1 << 60)))
+    assert guest.hypercall(Hypercall.set_trap_table, table) == -Errno.EINVAL
+    callback = guest.write(DATA, CALLBACK_REGISTER.pack(CallbackRegister(0, 0, 1 << 60)))
+    assert guest.hypercall(Hypercall.callback_op, CallbackOp.register, callback) == -Errno.EINVAL
+    unknown = guest.write(DATA, CALLBACK_REGISTER.pack(CallbackRegister(99, 0, BASE)))
+    assert guest.hypercall(Hypercall.callback_op, CallbackOp.register, unknown) == -Errno.ENOSYS
+
+
+def test_a_vcpu_info_cannot_come_to_be_a_page_table(guest: SmallPvDomain) -> None:
+    request = VcpuRegisterVcpuInfo(guest.mfn(DATA + 1), 64, 0)
+    address = guest.write(DATA, VCPU_REGISTER_VCPU_INFO.pack(request))
+    assert guest.hypercall(Hypercall.vcpu_op, VcpuOp.register_vcpu_info, 0, address) == 0
+    unmap = (guest.entry_address(DATA + 1), 0)
+    assert update(guest, unmap) == (0, 1)
+    pin = MmuextCommand.PIN_L1_TABLE
+    assert mmuext(guest, pin, guest.mfn(DATA + 1)) == -Errno.EINVAL
+    table = VcpuRegisterVcpuInfo(guest.mfn(ROOT), 64, 0)
+    address = guest.write(DATA, VCPU_REGISTER_VCPU_INFO.pack(table))
+    assert guest.hypercall(Hypercall.vcpu_op, VcpuOp.register_vcpu_info, 1, address) < 0
+
+
+def test_memory_goes_back_to_the_host_and_comes_again(guest: SmallPvDomain) -> None:
+    frames = [guest.mfn(SPARE), guest.mfn(ROOT), guest.mfn(SPARE + 1)]
+    listed = guest.write(DATA + 1, b"".join(mfn.to_bytes(8, "little") for mfn in frames))
+
+    def reserve(operation: MemoryOp, address: int, count: int) -> int:
+        asked = XenMemoryReservation(address, count, 0, 0, DOMID_SELF)
+        return guest.hypercall(
+            Hypercall.memory_op, operation, guest.write(DATA, XEN_MEMORY_RESERVATION.pack(asked))
+        )
+
+    # The page table stays.
+    assert reserve(MemoryOp.decrease_reservation, listed, 3) == 1
+    assert guest.memory.populated == FRAMES - 1
+    assert guest.domain.engine.m2p[guest.mfn(SPARE)] == INVALID_M2P_ENTRY
+    gone = (guest.entry_address(SPARE), guest.mfn(SPARE) << PAGE_SHIFT | P)
+    assert update(guest, gone) == (-Errno.EINVAL, 0)
+    guest.write(DATA + 1, (0x55).to_bytes(8, "little"))
+    assert reserve(MemoryOp.populate_physmap, listed, 2) == 1
+    assert int.from_bytes(guest.read(DATA + 1, 8), "little") == guest.mfn(SPARE)
+    assert guest.domain.engine.m2p[guest.mfn(SPARE)] == 0x55
+
+
+def test_a_vcpu_starts_with_page_tables_or_not_at_all(guest: SmallPvDomain) -> None:
+    blank = VCPU_GUEST_CONTEXT.unpack(bytes(VCPU_GUEST_CONTEXT.size))
+    context = blank._replace(ctrlreg=(0, 0, 0, guest.mfn(DATA) << PAGE_SHIFT, 0, 0, 0, 0))
+    address = guest.write(DATA + 1, VCPU_GUEST_CONTEXT.pack(context))
+    initialise = (Hypercall.vcpu_op, VcpuOp.initialise, 1, address)
+    assert guest.hypercall(*initialise) == -Errno.EINVAL
+    assert guest.hypercall(Hypercall.vcpu_op, VcpuOp.up, 1) == -Errno.EINVAL
+    good = blank._replace(ctrlreg=(0, 0, 0, guest.mfn(ROOT) << PAGE_SHIFT, 0, 0, 0, 0))
+    guest.write(DATA + 1, VCPU_GUEST_CONTEXT.pack(good))
+    assert guest.hypercall(*initialise) == 0
+    assert guest.hypercall(*initialise) == -Errno.EEXIST
+
+
+def interesting(guest: SmallPvDomain, choose: random.Random) -> int:
+    """A number that some hypercall may take for something."""
+    pfn = choose.randrange(FRAMES)
+    return choose.choice(
+        (
+            choose.randrange(12),
+            choose.getrandbits(64),
+            choose.getrandbits(32),
+            guest.address(DATA + choose.randrange(4)) + 8 * choose.randrange(512),
+            guest.address(pfn) + choose.randrange(PAGE_SIZE),
+            guest.mfn(pfn),
+            (guest.mfn(pfn) << PAGE_SHIFT) | choose.choice((0, P, P | RW, P | RW | US, 1, 2, 3)),
+            guest.entry_address(pfn),
+            DOMID_SELF,
+            ALL_BITS,
+            1 << 63,
+            0,
+        )
+    )
+
+
+SHAPES = {
+    Hypercall.mmu_update: "pnzs",
+    Hypercall.mmuext_op: "pnzs",
+    Hypercall.update_va_mapping: "aec",
+    Hypercall.multicall: "pn",
+    Hypercall.set_gdt: "pn",
+    Hypercall.memory_op: "cp",
+    Hypercall.vcpu_op: "cvp",
+    Hypercall.event_channel_op: "cp",
+    Hypercall.grant_table_op: "cpn",
+    Hypercall.callback_op: "cp",
+    Hypercall.set_trap_table: "p",
+}
+"""What calls mostly look like: command, number of entries, vCPU, pointer, or zero, address, entry, DOMID_SELF."""
+
+
+def shaped(guest: SmallPvDomain, choose: random.Random, kind: str) -> int:
+    pfn = choose.randrange(FRAMES)
+    bits = choose.choice((0, P, P | RW, P | RW | US))
+    match kind:
+        case "c":
+            return choose.randrange(16)
+        case "n":
+            return choose.randrange(1, 6)
+        case "v":
+            return choose.randrange(2)
+        case "z":
+            return choose.choice((0, 0, guest.address(DATA)))
+        case "a":
+            return guest.address(pfn)
+        case "e":
+            return guest.mfn(pfn) << PAGE_SHIFT | bits
+        case "s":
+            return DOMID_SELF
+    return guest.address(DATA + choose.randrange(4)) + 8 * choose.randrange(400)
+
+
+def request(guest: SmallPvDomain, choose: random.Random) -> bytes:
+    """Something that pointers of calls may point to."""
+    table = guest.mfn(choose.choice((ROOT, ROOT + 1, ROOT + 2, ROOT + 3, SPARE, SPARE + 1)))
+    at = (table << PAGE_SHIFT) + 8 * choose.choice((0, 1, choose.randrange(512)))
+    kind = choose.choice((0, 0, 0, 1, 2, 3))
+    target = guest.mfn(choose.randrange(ROOT, FRAMES))
+    bits = choose.choice((0, P, P | RW, P | RW | US))
+    match choose.randrange(3):
+        case 0:
+            return MMU_UPDATE.pack(MmuUpdate(at | kind, target << PAGE_SHIFT | bits))
+        case 1:
+            return MMUEXT_OP.pack(MmuextOp(choose.randrange(21), target, choose.randrange(4)))
+    words = [interesting(guest, choose) & ALL_BITS for _ in range(8)]
+    return b"".join(word.to_bytes(8, "little") for word in words)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_that_a_guest_asks_for_does_harm(seed: int) -> None:
+    choose = random.Random(seed)
+    guest = SmallPvDomain()
+    numbers = [number for number in PV_HANDLERS if number != Hypercall.sched_op]
+    for _ in range(600):
+        number = choose.choice(numbers)
+        shape = SHAPES.get(Hypercall(number), "") if choose.randrange(8) else ""
+        arguments = [shaped(guest, choose, kind) for kind in shape]
+        arguments += [interesting(guest, choose) for _ in range(5 - len(arguments))]
+        if shape and "p" in shape:
+            pointer = arguments[shape.index("p")]
+            pfn = (pointer - BASE) // PAGE_SIZE
+            if guest.domain.types.type_of(guest.mfn(pfn)) in (PageType.NONE, PageType.WRITABLE):
+                data = b"".join(request(guest, choose) for _ in range(5))
+                guest.write(pfn, data[: PAGE_SIZE - pointer % PAGE_SIZE], pointer % PAGE_SIZE)
+        try:
+            result = call(guest.vcpu, number, tuple(arguments))
+        except Continuation:
+            continue
+        assert -(1 << 63) <= result < 1 << 64
+        guest.use_root()
+    guest.check()
+    guest.close()
