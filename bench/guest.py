@@ -29,6 +29,8 @@ class GuestSpec:
     memory: int = 32
     vif: tuple[str, ...] = ()
     """Network interfaces as in xl.cfg; the peer's first is on its user-mode network, and the only one."""
+    disk: tuple[Path, str] | None = None
+    """An image and its format, for the guest to write to."""
 
     @property
     def memory_bytes(self) -> int:

@@ -22,6 +22,7 @@ _ASSETS = _ROOT / "examples" / "guest" / "cloud"
 _SOURCES = _ROOT / "guests" / "bench"
 _RUNTIME = _ROOT / "guests" / "abi" / "runtime"
 
+_DISK_DRIVERS = ("xen_blkfront", "virtio_pci", "virtio_blk")
 _PROGRAM_FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-static")
 _GUEST_FLAGS = (
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-pic"),
@@ -81,6 +82,25 @@ class Images:
                     archive.file(f"{module.name}.ko", module.data)
                 loads = "".join(f"insmod /{module.name}.ko\n" for module in modules)
                 archive.file("peer", loads.encode())
+        return ramdisk
+
+    @cached_property
+    def disk_ramdisk(self) -> Path:
+        """A ramdisk whose init measures the disk, with the drivers of Xen's disks and of virtio's."""
+        program = self._directory / "diskbench"
+        (directory,) = (_ASSETS / "modules").iterdir()
+        modules = ModuleTree(directory)
+        if not modules.has("virtio_blk"):
+            raise BenchError("the drivers of the peer's disks are not there: run `make assets`")
+        _compile(*_PROGRAM_FLAGS, "-o", program, _SOURCES / "diskbench.c")
+        ramdisk = self._directory / "diskbench.cpio"
+        with ramdisk.open("wb") as stream, CpioWriter(stream) as archive:
+            archive.directory("dev")
+            archive.directory("modules")
+            archive.character_device("dev/console", 5, 1)
+            archive.file("init", program.read_bytes(), 0o755)
+            for number, module in enumerate(modules.closure(_DISK_DRIVERS)):
+                archive.file(f"modules/{number:02}-{module.name}.ko", module.data)
         return ramdisk
 
     @cached_property

@@ -56,6 +56,9 @@ class Qemu:
         ]
         if spec.vif:
             arguments += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
+        if spec.disk is not None:
+            path, image_format = spec.disk
+            arguments += ["-drive", f"file={path},format={image_format},if=virtio"]
         if spec.ramdisk is not None:
             arguments += ["-initrd", str(spec.ramdisk)]
         return QemuGuest(spec, console, Launch(arguments))

@@ -172,6 +172,9 @@ def _xl_cfg(name: str, spec: GuestSpec) -> str:
     }
     if spec.vif:
         lines["vif"] = list(spec.vif)
+    if spec.disk is not None:
+        path, image_format = spec.disk
+        lines["disk"] = [f"format={image_format},vdev=xvda,access=rw,target={path}"]
     if spec.ramdisk is not None:
         lines["ramdisk"] = str(spec.ramdisk)
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
