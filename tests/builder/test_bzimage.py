@@ -32,6 +32,18 @@ def test_unpacks_what_was_packed(packer: str, content: bytes) -> None:
     assert unpack(bzimage(PACKERS[packer](content))) == content
 
 
+def test_what_is_zero_in_a_kernel_takes_no_space() -> None:
+    content = b"\x7fELF" + bytes(3 << 20) + b"end" + bytes(1 << 20)
+    destination = os.memfd_create("test-kernel")
+    try:
+        with image_of(bzimage(PACKERS["gzip"](content)), "vmlinuz") as image:
+            unpack_kernel(image, destination)
+        assert os.pread(destination, 8 << 20, 0) == content
+        assert os.fstat(destination).st_blocks * 512 <= 2 << 16
+    finally:
+        os.close(destination)
+
+
 @pytest.mark.parametrize("packer", PACKERS)
 def test_unpacks_a_kernel_of_several_blocks(packer: str) -> None:
     size = 2 * LZ4_BLOCK + 4096 if packer == "lz4" else 3 << 20

@@ -102,3 +102,17 @@ def test_load_copies_from_a_file_and_tells_where_that_ends(tmp_path: Path) -> No
         assert memory.load(0, file.fileno(), 2 * PAGE_SIZE, 2 * PAGE_SIZE) == PAGE_SIZE
         with pytest.raises(IndexError):
             memory.load(7 * PAGE_SIZE, file.fileno(), 0, PAGE_SIZE + 1)
+
+
+def test_load_leaves_frames_below_holes_of_the_file_alone(tmp_path: Path) -> None:
+    size = 64 * PAGE_SIZE
+    memory = MachineMemory(64)
+    with open(tmp_path / "sparse", "wb+") as file:
+        for page in (3, 40):
+            os.pwrite(file.fileno(), b"x" * PAGE_SIZE, page * PAGE_SIZE)
+        file.truncate(size)
+        assert memory.load(0, file.fileno(), 0, size) == size
+        # To read a frame makes it.
+        assert os.fstat(memory.fd).st_blocks * 512 == 2 * PAGE_SIZE
+        assert memory.read(0, size) == (tmp_path / "sparse").read_bytes()
+        assert memory.load(0, file.fileno(), 50 * PAGE_SIZE, size) == 14 * PAGE_SIZE

@@ -28,6 +28,11 @@ _DEFAULT_SETUP_SECTS = 4
 LARGEST_KERNEL = 512 << 20
 """Bytes that a kernel may unpack to; Debian's largest takes 63 MiB."""
 
+_CHUNK = 1 << 16
+"""The least that becomes a hole where a kernel is zero: its bss, and space that it uses later."""
+
+_ZEROES = memoryview(bytes(_CHUNK))
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
@@ -82,7 +87,7 @@ def find_payload(image: ImageFile) -> Payload:
 
 
 def unpack_kernel(image: ImageFile, destination: int) -> None:
-    """Write the kernel inside a bzImage to the descriptor ``destination``, from its start.
+    """Write the kernel inside a bzImage to the empty file ``destination``, which may get holes.
 
     BuildError if the file is not a sound bzImage. Memory use does not depend on the sizes
     that the file claims.
@@ -90,14 +95,14 @@ def unpack_kernel(image: ImageFile, destination: int) -> None:
     payload = find_payload(image)
     written = 0
     for piece in decompress(image, payload.offset, payload.length):
-        written += len(piece)
+        offset, written = written, written + len(piece)
         if written > payload.unpacked_size:
             raise BuildError(
                 f"{image.name} is damaged: its kernel unpacks to more than the "
                 f"{payload.unpacked_size} bytes that it promises"
             )
         try:
-            _write_all(destination, piece)
+            _write_sparsely(destination, piece, offset)
         except OSError as error:
             raise BuildError(f"{image.name} cannot be unpacked: {error.strerror}") from error
     if written != payload.unpacked_size:
@@ -105,13 +110,21 @@ def unpack_kernel(image: ImageFile, destination: int) -> None:
             f"{image.name} is damaged: its kernel unpacks to {written} bytes instead of the "
             f"{payload.unpacked_size} that it promises"
         )
+    os.ftruncate(destination, written)
 
 
 def _word(header: bytes, offset: int, size: int) -> int:
     return int.from_bytes(header[offset : offset + size], "little")
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_sparsely(fd: int, data: bytes, offset: int) -> None:
+    """Write at an offset; what is zero in the file's whole chunks stays a hole."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    at = 0
+    while at < len(view):
+        chunk = view[at : at + _CHUNK - (offset + at) % _CHUNK]
+        if chunk != _ZEROES[: len(chunk)]:
+            done = 0
+            while done < len(chunk):
+                done += os.pwrite(fd, chunk[done:], offset + at + done)
+        at += len(chunk)
