@@ -234,7 +234,7 @@ def come_and_go(host: Host, guest: Terminal, times: int) -> None:
     for number in range(times):
         host.xl("network-attach", "net", f"bridge=hot{number % 3}")
         eventually(lambda: connected(host, "net", there + 1))
-        host.xl("network-detach", "net", there)
+        host.xl("network-detach", "net", nics(host, "net")[-1]["devid"])
         assert len(nics(host, "net")) == there
     eventually(lambda: descriptors() == before, descriptors)
     assert guest.run(f"ls /sys/class/net | grep -c eth{there}").strip() == "0"

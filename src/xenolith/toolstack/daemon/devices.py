@@ -186,12 +186,15 @@ class _Removal:
         self._watch = store.watch(state, self._look)
 
     def _look(self, _path: str) -> None:
-        if self._watch is not None and nodes.is_closed(
-            self._daemon.store, self._domain.domid, self._kind, self._devid
-        ):
+        if self._watch is None:
+            return
+        device = (self._daemon.store, self._domain.domid, self._kind, self._devid)
+        if nodes.is_closed(*device):
             if self._timer is not None:
                 self._timer.cancel()
             self.finish()
+        else:
+            nodes.insist_on_removal(*device)
 
     def finish(self) -> None:
         """The guest has let go of the device, or has had its time."""

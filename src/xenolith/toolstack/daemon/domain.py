@@ -52,6 +52,8 @@ class Domain:
         """Its end is being dealt with: a core dump is written, a restart is due."""
         self.restart: Callable[[], int | None] | None = None
         """Makes the domain's successor once its own place is free, and returns the domid."""
+        self.nic_numbers: set[int] = set()
+        """Numbers of network interfaces that its guest may remember."""
         self.timer: Timer | None = None
         """Restarts it later, or kills its process if that does not end by itself."""
         self.waiters: list[Request] = []

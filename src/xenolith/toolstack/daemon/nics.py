@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from xenolith.net.errors import NetError
@@ -29,7 +30,7 @@ def settled(config: DomainConfig) -> DomainConfig:
     """
     nics: list[NicConfig] = []
     for nic in config.vif:
-        nics.append(_settled(config, nic, nics))
+        nics.append(_settled(config, nic, nics, set()))
     return dataclasses.replace(config, vif=tuple(nics))
 
 
@@ -53,7 +54,8 @@ def attach(daemon: Daemon, domain: Domain, text: str, then: devices.Then) -> Non
         nic = parse_nic(text)
     except ValueError as error:
         raise DaemonError(f"{error}, in '{text}'") from None
-    nic = _settled(domain.config, nic, domain.config.vif)
+    # Linux overlooks a device that is gone and there again before it has looked.
+    nic = _settled(domain.config, nic, domain.config.vif, domain.nic_numbers)
 
     def attached(error: DaemonError | None) -> None:
         if error is None:
@@ -121,7 +123,9 @@ def find(daemon: Daemon, domain: Domain, word: str) -> int:
     raise DaemonError(f"Domain {domain.domid} has no network interface {word}")
 
 
-def _settled(config: DomainConfig, nic: NicConfig, others: Sequence[NicConfig]) -> NicConfig:
+def _settled(
+    config: DomainConfig, nic: NicConfig, others: Sequence[NicConfig], avoided: set[int]
+) -> NicConfig:
     if nic.backend not in (None, "0", "Domain-0"):
         raise DaemonError("network interfaces are served by domain 0 only")
     if nic.type is NicType.IOEMU:
@@ -129,7 +133,7 @@ def _settled(config: DomainConfig, nic: NicConfig, others: Sequence[NicConfig]) 
     taken = {other.devid for other in others}
     devid = nic.devid
     if devid is None:
-        devid = next(number for number in range(len(taken) + 1) if number not in taken)
+        devid = next(number for number in count() if number not in taken | avoided)
     elif devid in taken:
         raise DaemonError(f"two network interfaces have the number {devid}")
     if len(taken) >= MAX_NICS:
@@ -140,6 +144,7 @@ def _settled(config: DomainConfig, nic: NicConfig, others: Sequence[NicConfig]) 
 
 def _plug_and_attach(daemon: Daemon, domain: Domain, nic: NicConfig, then: devices.Then) -> None:
     devid = nic.devid or 0
+    domain.nic_numbers.add(devid)
 
     def plugged(result: Plugged | NetError) -> None:
         if isinstance(result, NetError):

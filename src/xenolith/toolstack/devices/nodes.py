@@ -82,6 +82,13 @@ def request_removal(store: Store, domid: int, kind: str, devid: int) -> None:
             nodes.write(f"{back}/state", str(XenbusState.Closing.value))
 
 
+def insist_on_removal(store: Store, domid: int, kind: str, devid: int) -> None:
+    """Ask again, where a backend that was just connecting has overwritten the request."""
+    state = f"{backend_path(domid, kind, devid)}/state"
+    if store.exists(state) and store.read(state) == b"%d" % XenbusState.Connected.value:
+        store.write(state, str(XenbusState.Closing.value))
+
+
 def is_closed(store: Store, domid: int, kind: str, devid: int) -> bool:
     """Whether the backend has closed the device, or was never connected by anybody."""
     state = f"{backend_path(domid, kind, devid)}/state"
