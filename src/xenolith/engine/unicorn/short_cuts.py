@@ -129,9 +129,9 @@ def _find_slots(library: Library) -> _Slots:
         machine_image = ctypes.string_at(handle, _MACHINE_BYTES)
         cpu_image = ctypes.string_at(cpu, _CPU_BYTES)
         return _Slots(
-            _find(machine_image, functions.find_region or 0, 1)[0],
+            _find(machine_image, functions.find_region or 0, 1),
             # The one that is used, and behind it the one to return to after a TLB of the embedder's.
-            _find(cpu_image, functions.fill_tlb or 0, 2)[0],
+            _find(cpu_image, functions.fill_tlb or 0, 2),
         )
     finally:
         library.close(handle)
@@ -152,13 +152,16 @@ def _check_tlb(tlbs: int, host_page: int) -> None:
         raise _refused("an entry of its TLB does not look as expected")
 
 
-def _find(image: bytes, address: int, times: int) -> list[int]:
-    """The offsets of a pointer that must occur so many times."""
-    wanted = address.to_bytes(8, "little")
-    offsets = [at for at in range(0, len(image), 8) if image[at : at + 8] == wanted]
-    if len(offsets) != times:
-        raise _refused("its table of functions is not where it is expected")
-    return offsets
+def _find(image: bytes, address: int, times: int) -> int:
+    """Where an object has a pointer so many times on end.
+
+    What lies behind the object may hold the remains of another one, so the first place counts.
+    """
+    wanted = address.to_bytes(8, "little") * times
+    for offset in range(0, len(image), 8):
+        if image.startswith(wanted, offset):
+            return offset
+    raise _refused("its table of functions is not where it is expected")
 
 
 def _refused(why: str) -> EngineError:
