@@ -5,10 +5,10 @@
  * C because they are hot: a system call of a guest's program is two of them, a page fault another two. Python is
  * entered only for what the hypervisor has to decide.
  *
- * The guest's kernel runs at CPL 1, its programs at CPL 3, and both see selectors of privilege level 3. So the
- * emulator, which keeps apart what it has translated for CPL 3 and for all others, needs not forget either at each
- * change of the page tables between the two. Where a kernel does what only works at the privilege level of its
- * selectors (IRET, MOV SS) it runs at CPL 3 up to its next trap.
+ * The guest's kernel runs at CPL 1, its programs at CPL 3. So the emulator, which keeps apart what it has translated
+ * for CPL 3 and for all others, needs not forget either at each change of the page tables between the two. For this
+ * Xen's flat segments are of level 1 in the descriptor table that the kernel is shown; all others are of level 3.
+ * Where a kernel does what only works at the privilege level of those, it runs at CPL 3 up to its next trap.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -117,6 +117,7 @@ struct vcpu {
     uint64_t roots[2]; /* the top page table of user and of kernel mode: by in_kernel */
     uint64_t other_gs_base; /* of the mode that the vCPU is not in */
     uint8_t *info; /* its struct vcpu_info */
+    uint64_t gdt[2]; /* where its descriptor table is shown: by whether it runs at KERNEL_CPL */
     uint32_t in_kernel;
     uint32_t flush; /* whether the guest must not go on with what the TLB holds */
     uint32_t nmi_pending, nmi_masked;
@@ -234,6 +235,7 @@ static void update_hflags(struct trap_context *context, uint32_t cpl)
     struct segment *segments = context->segments;
     uint32_t hflags = *context->hflags & ~HFLAGS_SEGMENTS, code = segments[SEG_CS].flags;
 
+    segments[SEG_GDT].base = context->vcpu->gdt[cpl == KERNEL_CPL];
     hflags |= cpl;
     if (code & DESC_LONG) {
         hflags |= HFLAG_CS64 | HFLAG_CS32 | HFLAG_SS32;
@@ -250,9 +252,20 @@ static void update_hflags(struct trap_context *context, uint32_t cpl)
 
 static void load_flat_segments(struct trap_context *context, uint32_t code, uint32_t cpl)
 {
-    load_segment(&context->segments[SEG_CS], code, 0xffff, code == FLAT_CS32 ? DESC_CS32 : DESC_CS64);
-    load_segment(&context->segments[SEG_SS], FLAT_SS, 0xffff, DESC_SS);
+    uint32_t level = USER_CPL - cpl;
+
+    load_segment(&context->segments[SEG_CS], code - level, 0xffff, code == FLAT_CS32 ? DESC_CS32 : DESC_CS64);
+    load_segment(&context->segments[SEG_SS], FLAT_SS - level, 0xffff, DESC_SS);
     update_hflags(context, cpl);
+}
+
+/* Let the kernel go on at the privilege level of its selectors. */
+static void enter_cpl3(struct trap_context *context)
+{
+    context->segments[SEG_CS].selector |= 3;
+    context->segments[SEG_SS].selector |= 3;
+    update_hflags(context, USER_CPL);
+    context->vcpu->flush = 1;
 }
 
 /* In kernel mode: note if what was translated for CPL 3 is not the guest's programs' alone any more. */
@@ -326,10 +339,10 @@ static struct origin here(const struct trap_context *context)
 {
     struct origin origin = {
         .rip = *context->rip,
-        .cs = context->segments[SEG_CS].selector,
+        .cs = context->segments[SEG_CS].selector | 3,
         .rflags = read_flags(context),
         .rsp = context->registers[RSP],
-        .ss = context->segments[SEG_SS].selector,
+        .ss = context->segments[SEG_SS].selector | 3,
     };
 
     return origin;
@@ -441,9 +454,15 @@ static int load_stack_segment(struct trap_context *context, uint32_t selector)
 /* Load CS and SS for a vCPU that starts in kernel or user mode; 0 where they name no such segments. */
 int xenolith_pv_start(struct trap_context *context, uint32_t code, uint32_t stack)
 {
+    uint32_t cpl = context->vcpu->in_kernel ? KERNEL_CPL : USER_CPL;
+
+    if ((code | 3) == FLAT_CS64 && (stack | 3) == FLAT_SS) {
+        load_flat_segments(context, FLAT_CS64, cpl);
+        return 1;
+    }
     if (!load_code_segment(context, code | 3) || !load_stack_segment(context, stack | 3))
         return 0;
-    update_hflags(context, context->vcpu->in_kernel ? KERNEL_CPL : USER_CPL);
+    update_hflags(context, cpl);
     return 1;
 }
 
@@ -483,6 +502,10 @@ static void do_iret(struct trap_context *context)
     }
     context->registers[RCX] = frame.rcx;
     context->registers[R11] = frame.r11;
+    if (((frame.cs | 3) & 0xffff) == FLAT_CS64 && ((frame.ss | 3) & 0xffff) == FLAT_SS) {
+        load_flat_segments(context, FLAT_CS64, cpl);
+        return;
+    }
     if (!load_code_segment(context, (frame.cs | 3) & 0xffff)) {
         load_flat_segments(context, FLAT_CS64, cpl);
         context->segments[SEG_CS].selector = (frame.cs | 3) & 0xffff;
@@ -612,8 +635,7 @@ static void other_exception(struct trap_context *context, uint32_t vector, uint3
     }
     if (at_cpl1 && vector >= 10 && vector <= VECTOR_GP) {
         /* it may be about privilege levels: let the processor decide where they are what they look like */
-        *context->hflags |= HFLAG_CPL;
-        vcpu->flush = 1;
+        enter_cpl3(context);
         return;
     }
     bounce_exception(context, vector, error_code, *context->rip);

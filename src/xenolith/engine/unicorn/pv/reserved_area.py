@@ -26,7 +26,9 @@ _READ_ONLY, _TABLE = 0x65, 0x67
 _LARGE = 0x80
 
 _FRAMES_PER_TABLE = 16
-_PAGES_PER_VCPU = 2 * _FRAMES_PER_TABLE
+_LDT, _USER_GDT, _KERNEL_GDT = (index * _FRAMES_PER_TABLE for index in range(3))
+_PAGES_PER_VCPU = 4 * _FRAMES_PER_TABLE
+"""By what they show; a power of two."""
 _VCPUS_PER_LEVEL1 = 512 // _PAGES_PER_VCPU
 
 _FLAT_DESCRIPTORS = {
@@ -35,6 +37,8 @@ _FLAT_DESCRIPTORS = {
     6: 0x00AFFB000000FFFF,  # FLAT_RING3_CS64
 }
 """Xen's own descriptors, by their index in the first frame behind the guest's."""
+_TO_LEVEL_1 = 2 << 45
+"""The difference of a descriptor of privilege level 3 to one of level 1."""
 
 
 class ReservedArea:
@@ -54,33 +58,42 @@ class ReservedArea:
         self._level1: list[memoryview] = []
         self._blank, _ = private.allocate()
         self._flat, flat = private.allocate()
+        self._kernel_flat, kernel_flat = private.allocate()
         for index, descriptor in _FLAT_DESCRIPTORS.items():
             flat.cast("Q")[index] = descriptor
+            kernel_flat.cast("Q")[index] = descriptor - _TO_LEVEL_1
         self.slots = [0] * SLOTS
         """The entries from FIRST_SLOT on of every page table of level 4."""
         self.slots[_M2P_SLOT - FIRST_SLOT] = m2p_level3 | _TABLE
         self.slots[_TABLES_SLOT - FIRST_SLOT] = level3 | _TABLE
 
-    def add_vcpu(self, number: int) -> tuple[int, int]:
-        """Make room for a vCPU's tables; the addresses at which its GDT and its LDT will be."""
+    def add_vcpu(self, number: int) -> tuple[int, int, int]:
+        """Make room for a vCPU's tables; where its LDT will be, its GDT, and its GDT for the kernel.
+
+        In the last one Xen's own segments are of privilege level 1.
+        """
         while number // _VCPUS_PER_LEVEL1 >= len(self._level1):
             address, table = self._new_table()
             self._level2[len(self._level1)] = address | _TABLE
             self._level1.append(table)
         self.map_gdt(number, ())
         start = _TABLES_START + number * _PAGES_PER_VCPU * PAGE_SIZE
-        return start, start + _FRAMES_PER_TABLE * PAGE_SIZE
+        ldt, gdt, kernel_gdt = (
+            start + first * PAGE_SIZE for first in (_LDT, _USER_GDT, _KERNEL_GDT)
+        )
+        return ldt, gdt, kernel_gdt
 
     def map_gdt(self, number: int, frames: Sequence[Mfn]) -> None:
         """Show a vCPU's descriptor table, with nothing where the guest has no frame."""
         pages = [mfn << PAGE_SHIFT for mfn in frames[:GUEST_GDT_FRAMES]]
         pages += [self._blank] * (GUEST_GDT_FRAMES - len(pages))
-        self._map(number, 0, [*pages, self._flat])
+        self._map(number, _USER_GDT, [*pages, self._flat])
+        self._map(number, _KERNEL_GDT, [*pages, self._kernel_flat])
 
     def map_ldt(self, number: int, frames: Sequence[Mfn | None]) -> None:
         """Show a vCPU's local descriptor table, with nothing where there is no frame."""
         pages = [self._blank if mfn is None else mfn << PAGE_SHIFT for mfn in frames]
-        self._map(number, _FRAMES_PER_TABLE, pages[:_FRAMES_PER_TABLE])
+        self._map(number, _LDT, pages[:_FRAMES_PER_TABLE])
 
     def _map(self, number: int, first: int, pages: Sequence[int]) -> None:
         table = self._level1[number // _VCPUS_PER_LEVEL1]

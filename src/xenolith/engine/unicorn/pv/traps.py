@@ -61,6 +61,7 @@ class VcpuState(ctypes.Structure):
         ("roots", c_uint64 * 2),
         ("other_gs_base", c_uint64),
         ("info", c_void_p),
+        ("gdt", c_uint64 * 2),
         ("in_kernel", c_uint32),
         ("flush", c_uint32),
         ("nmi_pending", c_uint32),

@@ -37,7 +37,8 @@ class UnicornPvVcpu:
         """What it will start with; None once it has."""
         self._engine = engine
         self._number = number
-        self._gdt_address, self._ldt_address = engine.area.add_vcpu(number)
+        self._ldt_address, *gdt_addresses = engine.area.add_vcpu(number)
+        self.state.gdt[:] = gdt_addresses
         self._ldt_limit = 0
 
     def reset(self, state: PvCpuState) -> None:
@@ -189,7 +190,7 @@ class UnicornPvVcpu:
     def _load_tables(self) -> None:
         """Point the processor's table registers at where this vCPU's tables are shown."""
         registers = self.registers
-        registers.write_segment(_GDT, self._gdt_address, _GDT_LIMIT)
+        registers.write_segment(_GDT, self.state.gdt[self.state.in_kernel], _GDT_LIMIT)
         registers.write_segment(_LDT, self._ldt_address, self._ldt_limit)
         registers.write_segment(_IDT, 0, 0)
 
