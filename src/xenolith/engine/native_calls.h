@@ -12,7 +12,9 @@ enum { FORGET_NOTHING = 0, FORGET_PAGE = 1, FORGET_ALL = 2 };
 /* a vCPU that stands still in a trap out of its kernel */
 struct native_trap {
     uint64_t *registers;    /* general ones in the order of instructions, then RIP */
-    uint64_t root;          /* the machine address of its page table of level 4 */
+    uint64_t *roots;        /* machine addresses of its page tables of level 4: of user mode, of kernel mode */
+    uint64_t *kernel_stack; /* where the next trap out of user mode puts its frame */
+    uint64_t *fs_base, *gs_base_user, *gs_base_kernel;
     uint64_t address;       /* of a fault */
     uint64_t rflags;        /* only the arithmetic flags may be changed */
     uint64_t forget_page;   /* for FORGET_PAGE */

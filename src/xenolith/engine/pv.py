@@ -167,6 +167,10 @@ class PvVcpu(Protocol):
     def set_kernel_stack(self, address: GuestVirt) -> None:
         """Where the next trap out of user mode puts its frame."""
 
+    @property
+    def roots(self) -> tuple[Mfn, Mfn | None]:
+        """The page tables of level 4 of kernel mode and of user mode."""
+
     def set_roots(self, kernel: Mfn, user: Mfn | None) -> None:
         """The page tables of level 4 of the two modes; the TLB is flushed before the guest goes on."""
 

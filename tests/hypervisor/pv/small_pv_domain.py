@@ -70,8 +70,7 @@ class SmallPvDomain:
 
     def use_root(self) -> None:
         """Have hypercalls look at memory as the vCPU would."""
-        assert self.vcpu.kernel_root is not None
-        self.vcpu.registers.cr3 = self.vcpu.kernel_root << PAGE_SHIFT  # type: ignore[misc]
+        self.vcpu.registers.cr3 = self.vcpu.engine_vcpu.roots[0] << PAGE_SHIFT  # type: ignore[misc]
 
     def _store(self, pfn: int, data: bytes) -> None:
         self.memory.machine.write(self.mfn(pfn) << PAGE_SHIFT, data)

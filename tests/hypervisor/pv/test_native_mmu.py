@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from xenolith.abi.errno import XenError
 from xenolith.abi.xen import DOMID_SELF, Hypercall
-from xenolith.abi.xen_pv import UVMF_INVLPG, UVMF_TLB_FLUSH
+from xenolith.abi.xen_pv import UVMF_INVLPG, UVMF_TLB_FLUSH, MmuextCommand
 from xenolith.builder.pv_page_tables import PvPageTables
 from xenolith.hypervisor.hypercalls.dispatch import call
 from xenolith.hypervisor.pv.hypercall_table import PV_HANDLERS
 from xenolith.hypervisor.pv.native_mmu import NativeMmu, load_mmu
 from xenolith.hypervisor.pv.page_table import PageTables
-from xenolith.hypervisor.pv.page_type import PageType, PageTypes
+from xenolith.hypervisor.pv.page_type import COUNT, PageType, PageTypes
 from xenolith.hypervisor.pv.paging import PvPaging
 from xenolith.hypervisor.pv.writable_page_table import emulate_store
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
@@ -41,7 +41,11 @@ class Trap(ctypes.Structure):
 
     _fields_ = (
         ("registers", ctypes.c_void_p),
-        ("root", ctypes.c_uint64),
+        ("roots", ctypes.c_void_p),
+        ("kernel_stack", ctypes.c_void_p),
+        ("fs_base", ctypes.c_void_p),
+        ("gs_base_user", ctypes.c_void_p),
+        ("gs_base_kernel", ctypes.c_void_p),
         ("address", ctypes.c_uint64),
         ("rflags", ctypes.c_uint64),
         ("forget_page", ctypes.c_uint64),
@@ -135,13 +139,16 @@ class Side:
     def call_natively(self, name: str, address: int = 0) -> tuple[bool, int]:
         """Whether it was done with, and what was to be forgotten."""
         file = (ctypes.c_uint64 * 17)(*self.registers.file)
-        trap = Trap(ctypes.addressof(file), self.registers.cr3, address, self.registers.rflags)
+        state = (ctypes.c_uint64 * 6)(0, self.registers.cr3)
+        places = [ctypes.addressof(state) + 8 * index for index in (0, 2, 3, 4, 5)]
+        trap = Trap(ctypes.addressof(file), *places, address, self.registers.rflags)
         calls = self.native.calls
         function = getattr(load_mmu(), name)
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         done = function(calls.self, ctypes.addressof(trap))
         self.registers.file = list(file)
         self.registers.rflags = trap.rflags
+        self.switched = list(state)
         return bool(done), trap.forget
 
 
@@ -310,3 +317,63 @@ def test_updates_of_what_is_no_page_table_are_left_to_python() -> None:
     assert not native.call_natively("xenolith_mmu_hypercall")[0]
     with pytest.raises(XenError):
         native.vcpu.paging.translate(GuestVirt(0x1000))
+
+
+def words(*values: int) -> bytes:
+    return b"".join(value.to_bytes(8, "little") for value in values)
+
+
+def test_a_switch_between_processes_is_done_natively() -> None:
+    native = Side(native=True)
+    other = 50
+    native.memory.write(other << PAGE_SHIFT, native.memory.read(ROOT << PAGE_SHIFT, PAGE_SIZE))
+    native.tables.update_l1(4, other, 0)
+    native.types.pin(other, PageType.L4)
+    native.types.get(ROOT, PageType.L4)
+    at = LIST * PAGE_SIZE
+    native.memory.write(at + 0x800, words(MmuextCommand.NEW_BASEPTR, other, 0))
+    native.memory.write(at + 0x818, words(MmuextCommand.NEW_USER_BASEPTR, other, 0))
+    batch = (
+        (Hypercall.mmuext_op, BASE + at + 0x800, 2, 0, DOMID_SELF),
+        (Hypercall.stack_switch, 0x18, 0x1234_5000, 0, 0),
+        (Hypercall.set_segment_base, 0, 0x7FFF_0000, 0, 0),
+    )
+    for number, (operation, *arguments) in enumerate(batch):
+        native.memory.write(at + 64 * number, words(operation, 0, *arguments, 0, 0))
+    native.registers.file[0] = Hypercall.multicall
+    native.registers.file[7], native.registers.file[6] = BASE + at, len(batch)
+    assert native.call_natively("xenolith_mmu_hypercall") == (True, 2)
+    assert native.switched[:4] == [
+        other << PAGE_SHIFT,
+        other << PAGE_SHIFT,
+        0x1234_5000,
+        0x7FFF_0000,
+    ]
+    assert native.types.info[ROOT] & COUNT == 1
+    assert native.types.info[other] & COUNT == 3
+
+
+@pytest.mark.parametrize("root", [0, TABLE, DATA, FOREIGN, FRAMES, 1 << 40])
+def test_what_is_no_table_of_level_4_is_not_switched_to(root: int) -> None:
+    native = Side(native=True)
+    at = LIST * PAGE_SIZE
+    native.memory.write(at, words(MmuextCommand.NEW_BASEPTR, root, 0))
+    native.registers.file[0] = Hypercall.mmuext_op
+    native.registers.file[7], native.registers.file[6] = BASE + at, 1
+    native.registers.file[2], native.registers.file[10] = 0, DOMID_SELF
+    assert not native.call_natively("xenolith_mmu_hypercall")[0]
+    assert native.switched[1] == ROOT << PAGE_SHIFT
+
+
+def test_a_table_that_only_its_use_holds_is_given_up_in_python() -> None:
+    native = Side(native=True)
+    native.tables.update_l1(4, 50, 0)
+    native.types.pin(50, PageType.L4)
+    at = LIST * PAGE_SIZE
+    native.memory.write(at, words(MmuextCommand.NEW_BASEPTR, 50, 0))
+    native.registers.file[0] = Hypercall.mmuext_op
+    native.registers.file[7], native.registers.file[6] = BASE + at, 1
+    native.registers.file[2], native.registers.file[10] = 0, DOMID_SELF
+    # ROOT is pinned, and not counted as in use here.
+    assert not native.call_natively("xenolith_mmu_hypercall")[0]
+    assert native.types.info[50] & COUNT == 1

@@ -89,13 +89,13 @@ def test_the_table_in_use_cannot_be_lost(guest: SmallPvDomain) -> None:
     writable = guest.mfn(ROOT) << PAGE_SHIFT | P | RW
     assert update(guest, (guest.entry_address(ROOT), writable)) == (-Errno.EINVAL, 0)
     assert mmuext(guest, MmuextCommand.NEW_BASEPTR, guest.mfn(DATA)) == -Errno.EINVAL
-    assert guest.vcpu.kernel_root == guest.mfn(ROOT)
+    assert guest.vcpu.engine_vcpu.roots[0] == guest.mfn(ROOT)
 
 
 def test_programs_can_be_without_page_tables_or_share_the_kernels(guest: SmallPvDomain) -> None:
     assert mmuext(guest, MmuextCommand.NEW_USER_BASEPTR, guest.mfn(ROOT)) == 0
     assert mmuext(guest, MmuextCommand.NEW_USER_BASEPTR, 0) == 0
-    assert guest.vcpu.user_root is None
+    assert guest.vcpu.engine_vcpu.roots[1] is None
 
 
 def test_pages_are_cleared_and_copied_only_where_they_could_be_written(

@@ -1,6 +1,6 @@
 /*
- * Updates of page tables of level 1, natively: what page_table.py, mmu_update.py and writable_page_table.py do, for the
- * cases that running guests make by the thousand. Whatever is not such a case is left to them, untouched; tests
+ * Updates of page tables of level 1, and switches between processes, natively: what page_table.py, mmu_update.py,
+ * mmuext_op.py and writable_page_table.py do, for the cases that running guests make by the thousand. Whatever is not such a case is left to them, untouched; tests
  * compare the two.
  */
 #include <string.h>
@@ -24,13 +24,24 @@
 #define TYPE_SHIFT 28
 #define ABSENT (1u << 26)
 #define COUNT (ABSENT - 1)
-enum { TYPE_L1 = 1, TYPE_WRITABLE = 7 };
+enum { TYPE_L1 = 1, TYPE_L4 = 4, TYPE_WRITABLE = 7 };
 
 #define XEN_START 0xffff800000000000u
 #define XEN_END 0xffff880000000000u
 
 enum { RAX = 0, RCX = 1, RDX = 2, RSI = 6, RDI = 7, R10 = 10, RIP = 16 };
-enum { MMU_UPDATE = 1, MULTICALL = 13, UPDATE_VA_MAPPING = 14, XEN_VERSION = 17 };
+enum {
+    MMU_UPDATE = 1,
+    STACK_SWITCH = 3,
+    MULTICALL = 13,
+    UPDATE_VA_MAPPING = 14,
+    XEN_VERSION = 17,
+    SET_SEGMENT_BASE = 25,
+    MMUEXT_OP = 26
+};
+enum { NEW_BASEPTR = 5, FIRST_FLUSH = 6, LAST_FLUSH = 11, NEW_USER_BASEPTR = 15 };
+enum { SEGBASE_FS = 0, SEGBASE_GS_USER = 1, SEGBASE_GS_KERNEL = 2 };
+enum { USER_MODE = 0, KERNEL = 1 };
 enum { NORMAL_UPDATE = 0, PRESERVE_AD = 2 };
 enum { UVMF_FLUSH = 1, UVMF_INVLPG = 2, UVMF_MASK = 3 };
 
@@ -187,8 +198,8 @@ static uint64_t *guest_word(const struct mmu *mmu, uint64_t root, uint64_t addre
 static int mmu_update(struct mmu *mmu, struct native_trap *trap, uint64_t *requests, uint64_t *count)
 {
     while (*count) {
-        const uint64_t *pointer = guest_word(mmu, trap->root, *requests, 0);
-        const uint64_t *value = guest_word(mmu, trap->root, *requests + 8, 0);
+        const uint64_t *pointer = guest_word(mmu, trap->roots[KERNEL], *requests, 0);
+        const uint64_t *value = guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0);
         uint64_t kind, address;
 
         if (!pointer || !value)
@@ -210,7 +221,7 @@ static int mmu_update(struct mmu *mmu, struct native_trap *trap, uint64_t *reque
 static int update_va_mapping(struct mmu *mmu, struct native_trap *trap, uint64_t address, uint64_t value,
                              uint64_t flags)
 {
-    uint64_t slot = find_slot(mmu, trap->root, address);
+    uint64_t slot = find_slot(mmu, trap->roots[KERNEL], address);
 
     if (!slot || !is_type(mmu, slot / PAGE_BYTES, TYPE_L1))
         return 0;
@@ -224,6 +235,78 @@ static int update_va_mapping(struct mmu *mmu, struct native_trap *trap, uint64_t
         trap->forget_page = address;
     }
     return 1;
+}
+
+static int load_root(struct mmu *mmu, uint64_t *root, uint64_t mfn)
+{
+    uint64_t old = *root / PAGE_BYTES;
+
+    /* a table that nothing else holds would have to be given up, entry by entry */
+    if (mfn && (!is_type(mmu, mfn, TYPE_L4) || (mmu->info[mfn] & COUNT) == COUNT))
+        return 0;
+    if (old && (mmu->info[old] & COUNT) < 2)
+        return 0;
+    if (mfn)
+        mmu->info[mfn]++;
+    if (old)
+        mmu->info[old]--;
+    *root = mfn * PAGE_BYTES;
+    return 1;
+}
+
+/* mmuext_op that changes page tables, as a switch between processes does, or flushes: 1 done, 0 something else */
+static int mmuext_op(struct mmu *mmu, struct native_trap *trap, uint64_t *requests, uint64_t *count)
+{
+    while (*count) {
+        const uint64_t *command = guest_word(mmu, trap->roots[KERNEL], *requests, 0);
+        const uint64_t *argument = guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0);
+
+        if (!command || !argument)
+            return 0;
+        switch ((uint32_t)*command) {
+        case NEW_BASEPTR:
+            if (!*argument || !load_root(mmu, &trap->roots[KERNEL], *argument))
+                return 0;
+            break;
+        case NEW_USER_BASEPTR:
+            if (!load_root(mmu, &trap->roots[USER_MODE], *argument))
+                return 0;
+            break;
+        default:
+            if ((uint32_t)*command < FIRST_FLUSH || (uint32_t)*command > LAST_FLUSH)
+                return 0;
+            if ((uint32_t)*command % 2 && trap->forget == FORGET_NOTHING) {
+                trap->forget = FORGET_PAGE;
+                trap->forget_page = *argument;
+                *requests += 24;
+                --*count;
+                continue;
+            }
+        }
+        trap->forget = FORGET_ALL;
+        *mmu->writable_dropped = 0;
+        *requests += 24;
+        --*count;
+    }
+    return 1;
+}
+
+static int set_segment_base(struct native_trap *trap, uint64_t which, uint64_t base)
+{
+    if ((uint64_t)((int64_t)(base << 16) >> 16) != base)
+        return 0;
+    switch (which) {
+    case SEGBASE_FS:
+        *trap->fs_base = base;
+        return 1;
+    case SEGBASE_GS_USER:
+        *trap->gs_base_user = base;
+        return 1;
+    case SEGBASE_GS_KERNEL:
+        *trap->gs_base_kernel = base;
+        return 1;
+    }
+    return 0;
 }
 
 static int is_plain_update(uint64_t count, uint64_t done, uint64_t domid)
@@ -240,7 +323,7 @@ static int multicall(struct mmu *mmu, struct native_trap *trap, uint64_t *regist
         int index, outcome = 0;
 
         for (index = 0; index < MULTICALL_WORDS; index++) {
-            words[index] = guest_word(mmu, trap->root, entry + 8 * index, index == 1);
+            words[index] = guest_word(mmu, trap->roots[KERNEL], entry + 8 * index, index == 1);
             if (!words[index])
                 return 0;
         }
@@ -251,6 +334,15 @@ static int multicall(struct mmu *mmu, struct native_trap *trap, uint64_t *regist
 
             /* what has been done of it when something else comes up can be done again */
             outcome = mmu_update(mmu, trap, &requests, &count);
+        } else if (*words[0] == MMUEXT_OP && is_plain_update(*words[3], *words[4], *words[5])) {
+            uint64_t requests = *words[2], count = *words[3];
+
+            outcome = mmuext_op(mmu, trap, &requests, &count);
+        } else if (*words[0] == STACK_SWITCH) {
+            *trap->kernel_stack = *words[3];
+            outcome = 1;
+        } else if (*words[0] == SET_SEGMENT_BASE) {
+            outcome = set_segment_base(trap, *words[2], *words[3]);
         }
         if (!outcome)
             return 0;
@@ -279,6 +371,17 @@ int xenolith_mmu_hypercall(struct mmu *mmu, struct native_trap *trap)
     case MMU_UPDATE:
         if (is_plain_update(registers[RSI], registers[RDX], registers[R10]))
             outcome = mmu_update(mmu, trap, &registers[RDI], &registers[RSI]);
+        break;
+    case MMUEXT_OP:
+        if (is_plain_update(registers[RSI], registers[RDX], registers[R10]))
+            outcome = mmuext_op(mmu, trap, &registers[RDI], &registers[RSI]);
+        break;
+    case STACK_SWITCH:
+        *trap->kernel_stack = registers[RSI];
+        outcome = 1;
+        break;
+    case SET_SEGMENT_BASE:
+        outcome = set_segment_base(trap, registers[RDI], registers[RSI]);
         break;
     case MULTICALL:
         if (registers[RSI] >> 32 == 0)
@@ -327,7 +430,7 @@ int xenolith_mmu_store(struct mmu *mmu, struct native_trap *trap)
     int at = 0, rex = 0, size, length, number, shift, loads = 0;
     uint32_t opcode;
 
-    slot = find_slot(mmu, trap->root, trap->address);
+    slot = find_slot(mmu, trap->roots[KERNEL], trap->address);
     if (!slot)
         return 0;
     leaf = word_at(mmu, slot);
@@ -336,7 +439,7 @@ int xenolith_mmu_store(struct mmu *mmu, struct native_trap *trap)
         return 0;
     if (rip % PAGE_BYTES > PAGE_BYTES - 16)
         return 0;
-    slot = find_slot(mmu, trap->root, rip);
+    slot = find_slot(mmu, trap->roots[KERNEL], rip);
     if (!slot || !(*word_at(mmu, slot) & PRESENT) || (*word_at(mmu, slot) & ADDRESS) / PAGE_BYTES >= mmu->frames)
         return 0;
     memcpy(code, mmu->memory + (*word_at(mmu, slot) & ADDRESS) + rip % PAGE_BYTES, 15);

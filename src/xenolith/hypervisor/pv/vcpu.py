@@ -74,8 +74,6 @@ class PvVcpu(Vcpu):
         self.paging = PvPaging(domain.memory.machine, self.registers)
         self.debug = DebugRegisters()
         self.iopl = 0
-        self.kernel_root: Mfn | None = None
-        self.user_root: Mfn | None = None
         self._gdt: list[Mfn] = []
         self._ldt: list[Mfn] = []
         self._uses: list[Mfn] = []
@@ -159,7 +157,6 @@ class PvVcpu(Vcpu):
             raise
         self._gdt = list(state.gdt)
         self.iopl = state.rflags >> _RFLAGS_IOPL_SHIFT & 3
-        self.kernel_root, self.user_root = state.kernel_root, state.user_root
         self.engine_vcpu.reset(state)
         self.initialised = True
 
@@ -167,19 +164,17 @@ class PvVcpu(Vcpu):
         """Run the kernel on another page table of level 4; XenError(EINVAL)."""
         types = self.domain.types
         types.get(mfn, PageType.L4)
-        old, self.kernel_root = self.kernel_root, mfn
-        self.engine_vcpu.set_roots(mfn, self.user_root)
-        if old is not None:
-            types.put(old)
+        old, user = self.engine_vcpu.roots
+        self.engine_vcpu.set_roots(mfn, user)
+        types.put(old)
 
     def load_user_root(self, mfn: Mfn | None) -> None:
         """Run programs on another page table of level 4; XenError(EINVAL)."""
         types = self.domain.types
         if mfn is not None:
             types.get(mfn, PageType.L4)
-        old, self.user_root = self.user_root, mfn
-        assert self.kernel_root is not None
-        self.engine_vcpu.set_roots(self.kernel_root, mfn)
+        kernel, old = self.engine_vcpu.roots
+        self.engine_vcpu.set_roots(kernel, mfn)
         if old is not None:
             types.put(old)
 

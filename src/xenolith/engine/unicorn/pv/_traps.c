@@ -88,7 +88,7 @@
 #define XEN_END 0xffff880000000000u
 
 enum { RAX = 0, RCX = 1, RSP = 4, R11 = 11 };
-enum { SEG_ES = 0, SEG_CS = 1, SEG_SS = 2, SEG_DS = 3, SEG_GS = 5, SEG_LDT = 6, SEG_GDT = 8 };
+enum { SEG_ES = 0, SEG_CS = 1, SEG_SS = 2, SEG_DS = 3, SEG_FS = 4, SEG_GS = 5, SEG_LDT = 6, SEG_GDT = 8 };
 enum { CALLBACK_EVENT = 0, CALLBACK_SYSCALL = 2, CALLBACK_SYSCALL32 = 7, CALLBACKS = 8 };
 enum { INFO_PENDING = 0, INFO_MASK = 1, INFO_CR2 = 16 }; /* offsets in struct vcpu_info */
 
@@ -545,15 +545,21 @@ static void system_call(struct trap_context *context)
 /* Ask native code of the hypervisor's first; whether the trap is done with. */
 static int call_natively(struct trap_context *context, native_call *call, uint64_t address)
 {
+    struct vcpu *vcpu = context->vcpu;
     uint64_t rflags = context->read_eflags(context->env);
     struct native_trap trap = {
         .registers = context->registers,
-        .root = context->control[3],
+        .roots = vcpu->roots,
+        .kernel_stack = &vcpu->kernel_sp,
+        .fs_base = &context->segments[SEG_FS].base,
+        .gs_base_user = &vcpu->other_gs_base,
+        .gs_base_kernel = &context->segments[SEG_GS].base,
         .address = address,
         .rflags = rflags,
     };
     int done = call(context->native_self, &trap);
 
+    context->control[3] = vcpu->roots[1];
     if (trap.rflags != rflags)
         context->write_eflags(context->env, trap.rflags, EFLAGS_ARITHMETIC);
     if (trap.forget == FORGET_ALL)

@@ -44,6 +44,7 @@ class UnicornPvVcpu:
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
         self.initial = state
+        self.set_roots(state.kernel_root, state.user_root)
         self.state.nmi_pending = 0
 
     def run(self) -> None:
@@ -82,6 +83,12 @@ class UnicornPvVcpu:
     def set_kernel_stack(self, address: GuestVirt) -> None:
         """See PvVcpu."""
         self.state.kernel_sp = address
+
+    @property
+    def roots(self) -> tuple[Mfn, Mfn | None]:
+        """See PvVcpu."""
+        user, kernel = self.state.roots
+        return Mfn(kernel >> PAGE_SHIFT), Mfn(user >> PAGE_SHIFT) if user else None
 
     def set_roots(self, kernel: Mfn, user: Mfn | None) -> None:
         """See PvVcpu."""
