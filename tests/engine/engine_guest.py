@@ -1,13 +1,14 @@
 """A vCPU or two on the real engine, in 64-bit mode, whose every trap and hypercall comes to the test.
 
 Guest-physical memory is mapped onto itself, and once more from ALIAS on. All interrupts go through stubs that are
-a VMMCALL, so that the test sees the frame on the guest's stack, and then return.
+a hypercall, so that the test sees the frame on the guest's stack, and then return.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from typing import NamedTuple
 import assembler as asm
 
 from xenolith.engine.choice import new_hvm_engine
-from xenolith.engine.hvm import CpuState, GuestException, Segment, Vector
+from xenolith.engine.hvm import CpuState, GuestException, HvmEngine, Segment, Vector
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, Mfn
+from xenolith.machine.memory import MachineMemory
 
 FRAMES = 2048
 PAGE_TABLES = 0x1000
@@ -30,6 +32,8 @@ CODE = 0x10000
 DATA = 0x20000
 STACKS = 0x40000
 USER_STACK = 0x48000
+LOW_TABLES = 0x60000
+"""Page tables of level 2 for the first 4 GiB: not every processor has larger pages."""
 ALIAS = 1 << 39
 HOLE = 0x1000_0000
 """A guest-physical address where there is nothing."""
@@ -122,10 +126,15 @@ class Handler:
 
 
 class Guest:
-    def __init__(self, vcpus: int = 1) -> None:
-        self.memory, self.engine = new_hvm_engine(FRAMES + 16)
+    def __init__(
+        self,
+        vcpus: int = 1,
+        new_engine: Callable[[int], tuple[MachineMemory, HvmEngine]] = new_hvm_engine,
+        new_handler: Callable[[Guest], Handler] = Handler,
+    ) -> None:
+        self.memory, self.engine = new_engine(FRAMES + 16)
         self.engine.map(Gfn(0), Mfn(0), FRAMES)
-        self.handlers = [Handler(self) for _ in range(vcpus)]
+        self.handlers = [new_handler(self) for _ in range(vcpus)]
         self.vcpus = [self.engine.new_vcpu(handler) for handler in self.handlers]
         self.registers = self.vcpus[0].registers
         self._write_page_tables()
@@ -173,7 +182,7 @@ class Guest:
 
     def run(self, code: bytes, *, flags: int = 2) -> Handler:
         """Run code on the first vCPU until it makes a hypercall, traps or halts."""
-        self.load(code + asm.VMMCALL, flags=flags)
+        self.load(code + self.engine.hypercall_instruction, flags=flags)
         self.go_on()
         return self.handler
 
@@ -238,9 +247,11 @@ class Guest:
         level4, level3, level2, level1 = (PAGE_TABLES + PAGE_SIZE * n for n in range(4))
         self.write64(level4, level3 | 7)
         self.write64(level4 + 8 * (ALIAS >> 39), level3 | 7)
-        self.write64(level3, 0x87)
-        for number in range(1, 4):
-            self.write64(level3 + 8 * number, number << 30 | 0x87)
+        for number in range(4):
+            low_table = LOW_TABLES + number * PAGE_SIZE
+            self.write64(level3 + 8 * number, low_table | 7)
+            entries = (number << 30 | index << 21 | 0x87 for index in range(512))
+            self.memory.write(low_table, array("Q", entries).tobytes())
         self.write64(level3 + 8 * 511, level2 | 7)
         self.write64(level2, level1 | 7)
 
@@ -256,7 +267,8 @@ class Guest:
         for vector in range(256):
             stub = STUBS + vector * STUB_BYTES
             drop_error_code = b"\x48\x83\xc4\x08" if vector in ERROR_CODES else b""
-            self.memory.write(stub, asm.VMMCALL + drop_error_code + asm.IRETQ)
+            call = self.engine.hypercall_instruction
+            self.memory.write(stub, call + drop_error_code + asm.IRETQ)
             low = stub & 0xFFFF | CODE_64 << 16 | 0xEE00 << 32 | (stub >> 16 & 0xFFFF) << 48
             self.write64(IDT + 16 * vector, low)
         # The image of GDTR behind the table, that of IDTR behind that.

@@ -73,7 +73,7 @@ class ExitHandler(Protocol):
     """One vCPU as the engine sees it: what to do for each exit, and which interrupt to offer."""
 
     def hypercall(self) -> None:
-        """VMMCALL: read and write the registers of the vCPU."""
+        """The engine's hypercall instruction, RIP behind it: read and write the registers of the vCPU."""
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         """Return EAX, EBX, ECX and EDX."""
@@ -185,6 +185,9 @@ class HvmVcpu(Protocol):
 
 class HvmEngine(Protocol):
     """A domain's engine: its vCPUs and its guest-physical address space."""
+
+    hypercall_instruction: bytes
+    """What a guest makes a hypercall by, for the stubs in its hypercall page: three bytes."""
 
     def new_vcpu(self, handler: ExitHandler) -> HvmVcpu:
         """A vCPU that must be :meth:`HvmVcpu.reset` before it runs."""

@@ -18,6 +18,7 @@ _libc.mmap.argtypes = [
 ]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
+_NO_ACCESS = 0
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _FIXED = 0x10
 _NORESERVE = 0x4000
@@ -39,13 +40,21 @@ def replace_private(address: int, fd: int, offset: int, size: int) -> None:
     _map(address, size, mmap.MAP_PRIVATE | _FIXED, fd, offset)
 
 
+def replace_inaccessible(address: int, size: int) -> None:
+    """Put nothing, which nobody may touch, in place of what is mapped at a host address of the caller's."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE | _FIXED
+    _map(address, size, flags, -1, 0, _NO_ACCESS)
+
+
 def unmap(address: int, size: int) -> None:
     """Undo a map of the caller's."""
     _libc.munmap(address, size)
 
 
-def _map(address: int | None, size: int, flags: int, fd: int, offset: int) -> int:
-    mapped: int = _libc.mmap(address, size, _READ_WRITE, flags, fd, offset)
+def _map(
+    address: int | None, size: int, flags: int, fd: int, offset: int, access: int = _READ_WRITE
+) -> int:
+    mapped: int = _libc.mmap(address, size, access, flags, fd, offset)
     if mapped == _FAILED:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

@@ -50,6 +50,9 @@ _STARTING_SLICE_US = 3000
 class UnicornEngine:
     """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
 
+    hypercall_instruction = b"\x0f\x01\xd9"
+    """VMMCALL."""
+
     def __init__(self, memory: MachineMemory) -> None:
         self._library = lib = load_library()
         layout = find_layout(lib)

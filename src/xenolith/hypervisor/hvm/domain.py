@@ -64,7 +64,8 @@ class HvmDomain(Domain):
     def write_hypercall_page(self, value: int) -> None:
         """Fill a page with hypercall stubs: a guest has written its address to the hypercall MSR."""
         gfn = Gfn(value >> PAGE_SHIFT)
-        if value & PAGE_SIZE - 1 or not self.memory.fill_code_page(gfn, hypercall_page()):
+        page = hypercall_page(self.engine.hypercall_instruction)
+        if value & PAGE_SIZE - 1 or not self.memory.fill_code_page(gfn, page):
             raise GuestException(Vector.GP)
 
     def triple_fault(self, vcpu: HvmVcpu) -> None:

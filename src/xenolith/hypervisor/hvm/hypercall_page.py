@@ -7,14 +7,17 @@ from xenolith.machine.address import PAGE_SIZE
 
 _STUB_BYTES = 32
 _MOV_EAX = b"\xb8"
-_VMMCALL_RET = b"\x0f\x01\xd9\xc3"
+_RET = b"\xc3"
 _UD2 = b"\x0f\x0b"
 
 
-def hypercall_page() -> bytes:
-    """A page with ``mov eax, n; vmmcall; ret`` at 32 * n; iret, which is PV's, is undefined."""
+def hypercall_page(instruction: bytes) -> bytes:
+    """A page with ``mov eax, n``, the engine's hypercall instruction and ``ret`` at 32 * n.
+
+    iret, which is PV's, is undefined.
+    """
     page = bytearray()
     for number in range(PAGE_SIZE // _STUB_BYTES):
-        stub = _MOV_EAX + number.to_bytes(4, "little") + _VMMCALL_RET
+        stub = _MOV_EAX + number.to_bytes(4, "little") + instruction + _RET
         page += (_UD2 if number == Hypercall.iret else stub).ljust(_STUB_BYTES, b"\xcc")
     return bytes(page)

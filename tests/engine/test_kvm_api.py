@@ -1,0 +1,71 @@
+"""The structures and numbers of engine/kvm/api.py against the kernel's own header, by a C program."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from xenolith.engine.kvm import api
+
+STRUCTURES = {
+    "kvm_segment": api.Segment,
+    "kvm_dtable": api.Table,
+    "kvm_sregs": api.SpecialRegisters,
+    "kvm_regs": api.GeneralRegisters,
+    "kvm_vcpu_events": api.VcpuEvents,
+    "kvm_userspace_memory_region": api.MemoryRegion,
+    "kvm_enable_cap": api.EnableCap,
+    "kvm_interrupt": api.Interrupt,
+    "kvm_cpuid_entry2": api.CpuidEntry,
+    "kvm_msr_entry": api.Msr,
+    "kvm_msr_filter_range": api.MsrFilterRange,
+    "kvm_msr_filter": api.MsrFilter,
+    "kvm_device_attr": api.DeviceAttribute,
+    "kvm_fpu": api.Fpu,
+}
+RUN_FIELDS = {
+    "exit_reason": api.Run.exit_reason.offset,
+    "if_flag": api.Run.if_flag.offset,
+    "io": api.Run.exit.offset,
+    "io.data_offset": api.Run.exit.offset + api.IoExit.data_offset.offset,
+    "mmio.is_write": api.Run.exit.offset + api.MmioExit.is_write.offset,
+    "msr.data": api.Run.exit.offset + api.MsrExit.data.offset,
+    "internal.data": api.Run.exit.offset + api.InternalError.data.offset,
+    "kvm_valid_regs": api.Run.kvm_valid_regs.offset,
+    "s.regs": api.Run.s.offset,
+    "s.regs.sregs": api.Run.s.offset + api.SyncedRegisters.sregs.offset,
+    "s.regs.events": api.Run.s.offset + api.SyncedRegisters.events.offset,
+}
+NEWER = {"KVM_EXIT_MEMORY_FAULT"}
+"""Not in the headers of every distribution's kernel."""
+NUMBERS = {
+    name: value
+    for name, value in vars(api).items()
+    if name.startswith("KVM_") and isinstance(value, int) and name not in NEWER
+}
+
+
+@pytest.mark.skipif(
+    shutil.which("cc") is None or not Path("/usr/include/linux/kvm.h").exists(),
+    reason="needs a C compiler and linux/kvm.h",
+)
+def test_all_is_as_in_the_kernels_header(tmp_path: Path) -> None:
+    questions = [f"sizeof(struct {name})" for name in STRUCTURES]
+    questions += [f"offsetof(struct kvm_run, {name})" for name in RUN_FIELDS]
+    questions += list(NUMBERS)
+    lines = "".join(f'printf("%llu\\n", (unsigned long long)({q}));\n' for q in questions)
+    source = tmp_path / "header.c"
+    source.write_text(
+        "#include <linux/kvm.h>\n#include <stddef.h>\n#include <stdio.h>\n"
+        f"int main(void)\n{{\n{lines}return 0;\n}}\n"
+    )
+    subprocess.run(["cc", "-o", tmp_path / "header", source], check=True)
+    answers = subprocess.run([tmp_path / "header"], check=True, capture_output=True, text=True)
+    ours = [ctypes.sizeof(structure) for structure in STRUCTURES.values()]
+    ours += [*RUN_FIELDS.values(), *NUMBERS.values()]
+    told = [int(line) for line in answers.stdout.split()]
+    assert dict(zip(questions, ours, strict=True)) == dict(zip(questions, told, strict=True))
