@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run assets debian test test-packages test-fast test-slow check bench clean
+.PHONY: run assets debian debian-image test test-packages test-fast test-slow check bench clean
 
 $(BIN)/.installed: pyproject.toml setup.py $(wildcard src/xenolith/engine/unicorn/*.c)
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
@@ -19,8 +19,11 @@ assets: $(BIN)/.installed
 run: assets
 	$(BIN)/python -m xenolith.cli.demo examples/debian.cfg
 
+debian: debian-image
+	$(BIN)/python -m xenolith.cli.demo --until ' login: ' examples/debian-full.cfg
+
 # A whole Debian in a VHD: made by mmdebstrap once, kept in the user's cache directory.
-debian: $(BIN)/.installed
+debian-image: $(BIN)/.installed
 	scripts/need-packages e2fsprogs mmdebstrap passt uidmap
 	$(BIN)/python -m xenolith.cli.debian --link-into examples/guest/debian
 
