@@ -57,9 +57,19 @@ def test_its_hypercalls_are_shown(shared_host: Host, pv: Terminal) -> None:
     with shared_host.running_xl("strace", "pv") as trace:
         read_until(trace, b"attached to domain")
         pv.run("ls / > /dev/null")
-        read_until(trace, b"mmuext_op")
+        read_until(trace, b"cmd=NEW_BASEPTR, arg1=")
         trace.send_signal(signal.SIGINT)
         assert trace.wait(10) == 128 + signal.SIGINT
+
+
+def test_its_memory_shrinks_and_grows(host: Host) -> None:
+    host.xl("create", host.config("web", type="pv", maxmem=512))
+    with host.running_xl("console", "web") as console:
+        read_until(console, READY, 90)
+    host.xl("mem-set", "web", 180)
+    eventually(lambda: host.row("web").memory == 180, host.list)
+    host.xl("mem-set", "web", 400)
+    eventually(lambda: host.row("web").memory == 400, host.list)
 
 
 def test_it_reboots_and_shuts_down_on_request(host: Host) -> None:

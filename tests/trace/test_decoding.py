@@ -151,7 +151,7 @@ def test_struct_arguments(
         (EVENT, (4, NOWHERE), "event_channel_op(send, 0xdead0000<EFAULT>) = -EFAULT"),
         (EVENT, (77, ARGUMENT), "event_channel_op(77, 0x10000) = -ENOSYS"),
         (MEMORY, (5, ARGUMENT), "memory_op(machphys_mfn_list, 0x10000) = -ENOSYS"),
-        (Hypercall.mmu_update, (1, 2, 3, 4, 5), "mmu_update(0x1, 0x2, 0x3, 0x4, 0x5) = -ENOSYS (not served)"),
+        (Hypercall.platform_op, (1, 2, 3, 4, 5), "platform_op(0x1, 0x2, 0x3, 0x4, 0x5) = -ENOSYS (not served)"),
         (48, (1, 2, 3, 4, 5), "hypercall_48(0x1, 0x2, 0x3, 0x4, 0x5) = -ENOSYS (not served)"),
         (
             Hypercall.console_io, (ConsoleIoOp.write, 6, ARGUMENT),

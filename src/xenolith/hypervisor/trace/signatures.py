@@ -5,6 +5,7 @@ from __future__ import annotations
 from xenolith.abi.xen import Hypercall
 from xenolith.hypervisor.trace import values
 from xenolith.hypervisor.trace.decoding import RAW, Signature
+from xenolith.hypervisor.trace.tables import pv
 from xenolith.hypervisor.trace.tables.event_channel import EVENT_CHANNEL_OP
 from xenolith.hypervisor.trace.tables.grant_table import GRANT_TABLE_OP
 from xenolith.hypervisor.trace.tables.hvm import HVM_OP
@@ -28,6 +29,18 @@ SIGNATURES: dict[int, Signature] = {
     Hypercall.event_channel_op.value: EVENT_CHANNEL_OP,
     Hypercall.physdev_op.value: PHYSDEV_OP,
     Hypercall.hvm_op.value: HVM_OP,
+    Hypercall.set_trap_table.value: pv.SET_TRAP_TABLE,
+    Hypercall.mmu_update.value: pv.MMU_UPDATE_CALL,
+    Hypercall.set_gdt.value: pv.SET_GDT,
+    Hypercall.stack_switch.value: pv.STACK_SWITCH,
+    Hypercall.fpu_taskswitch.value: pv.FPU_TASKSWITCH,
+    Hypercall.set_debugreg.value: pv.SET_DEBUGREG,
+    Hypercall.get_debugreg.value: pv.GET_DEBUGREG,
+    Hypercall.update_descriptor.value: pv.UPDATE_DESCRIPTOR,
+    Hypercall.update_va_mapping.value: pv.UPDATE_VA_MAPPING,
+    Hypercall.set_segment_base.value: pv.SET_SEGMENT_BASE,
+    Hypercall.mmuext_op.value: pv.MMUEXT_OP_CALL,
+    Hypercall.callback_op.value: pv.CALLBACK_OP,
 }
 
 _NAMES = values.names(Hypercall)
