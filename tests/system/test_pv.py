@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +46,38 @@ def test_programs_start_fork_and_end(pv: Terminal) -> None:
     )
     assert counted == "40\n"
     assert pv.run("seq 1 20000 | sort -rn | head -n 1") == "20000\n"
+
+
+def elf32(code: bytes) -> bytes:
+    """A program for i386 that is nothing but its code."""
+    base, headers = 0x0804_8000, 52 + 32
+    size = headers + len(code)
+    ident = b"\x7fELF\x01\x01\x01".ljust(16, b"\0")
+    header = struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + headers, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    program = struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 0x1000)
+    return ident + header + program + code
+
+
+EXIT_42 = b"\xb8\x01\x00\x00\x00" + b"\xbb\x2a\x00\x00\x00"
+"""mov eax, 1; mov ebx, 42"""
+
+
+@pytest.mark.parametrize("call", [b"\xcd\x80", b"\x0f\x05"], ids=["int 0x80", "syscall"])
+def test_programs_of_32_bits_run(pv: Terminal, call: bytes) -> None:
+    image = "".join(f"\\x{byte:02x}" for byte in elf32(EXIT_42 + call))
+    seen = pv.run(f"printf '{image}' > /p32; chmod +x /p32; /p32; echo $?")
+    assert seen.endswith("42\n")
+
+
+def test_it_takes_an_nmi(shared_host: Host, pv: Terminal) -> None:
+    shared_host.xl("trigger", "pv", "nmi", 0)
+    eventually(lambda: "NMI received" in pv.run("dmesg | tail -n 5"), lambda: pv.run("dmesg"))
+
+
+def test_floating_point_survives_other_vcpus_and_programs(pv: Terminal) -> None:
+    compute = "awk 'BEGIN { x = 0; for (i = 1; i <= 20000; i++) x += 1 / i; printf \"%.6f\", x }'"
+    seen = pv.run(f"for c in 1 2 1 2; do taskset $c {compute} & done; wait", timeout=90)
+    assert seen.count("10.480728") == 4
 
 
 def test_its_memory_is_what_it_was_given(shared_host: Host, pv: Terminal) -> None:
