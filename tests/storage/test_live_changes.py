@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,6 +209,36 @@ def test_only_a_link_with_a_parent_can_be_coalesced(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=message):
             changes.coalesce(image, link, writable(image, given))
     image.close()
+
+
+def test_an_image_that_is_closed_is_coalesced_no_further(tmp_path: Path) -> None:
+    image, model = chain(tmp_path, 3)
+    names = [file.name for file in image.files]
+    files = writable(image, 0)
+    begun = threading.Event()
+    failures: list[ImageError] = []
+
+    def progress(_done: int, _total: int) -> None:
+        begun.set()
+        while not image.closing:
+            time.sleep(0.001)
+
+    def coalesce() -> None:
+        try:
+            changes.coalesce(image, 0, files, progress)
+        except ImageError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=coalesce)
+    thread.start()
+    assert begun.wait(10)
+    image.close()
+    thread.join(10)
+    (failure,) = failures
+    assert f"{names[0]} was closed" in str(failure)
+    for file in files:
+        file.close()
+    assert reopened(names[0]) == model
 
 
 def test_a_full_disk_leaves_the_image_in_use(tmp_path: Path) -> None:

@@ -76,9 +76,11 @@ def coalesce(
     ``writable`` are the files from the leaf to the parent, opened anew for writing, without locks;
     they then belong to the image. The file that is done without may be deleted; if it was the leaf
     it is empty now, and still shows the same disk.
-    ImageError if another image uses the parent; whatever fails, the image remains in use as it was.
+    ImageError if another image uses the parent, or the image is closed meanwhile; whatever fails,
+    what ``progress`` raises included, the image remains in use as it was.
     """
     with live.changing:
+        _refuse_closed(live)
         _refuse_read_only(live)
         files = live.files
         _check_files(files, link, writable)
@@ -114,12 +116,13 @@ def _coalesce(
     if not link:
         live.watch(layer.block_size)
     live.flush()
-    copy_blocks(layer, [block for block, _ in layer.table.allocated()], target, progress)
+    blocks = [block for block, _ in layer.table.allocated()]
+    copy_blocks(layer, blocks, target, _unless_closed(live, progress))
     changed = live.written() if not link else set()
     for _ in range(_MOST_PASSES):
         if len(changed) <= _FEW_BLOCKS:
             break
-        copy_blocks(layer, changed, target, silent)
+        copy_blocks(layer, changed, target, _unless_closed(live, silent))
         changed = live.written()
     target.flush()
     with live.gate.alone():
@@ -174,6 +177,21 @@ def _resize(file: ImageFile, size: int, *, is_raw: bool) -> None:
         raise ImageError(f"{file.name} is a device, and resized by whoever made it")
     os.ftruncate(file.fd, size)
     os.fsync(file.fd)
+
+
+def _unless_closed(live: LiveImage, progress: Progress) -> Progress:
+    """The same, but it ends the work on an image that is to be closed."""
+
+    def report(done: int, total: int) -> None:
+        _refuse_closed(live)
+        progress(done, total)
+
+    return report
+
+
+def _refuse_closed(live: LiveImage) -> None:
+    if live.closing:
+        raise ImageError(f"{live.files[0].name} was closed before that was done")
 
 
 def _refuse_read_only(live: LiveImage) -> None:

@@ -28,6 +28,8 @@ class LiveImage:
         self.is_raw = is_raw
         self.gate = Gate()
         self.changing = Lock()
+        self.closing = False
+        """Whoever changes the image gives up."""
         self._watching = Lock()
         self._block_size = 0
         self._written: set[int] | None = None
@@ -87,8 +89,9 @@ class LiveImage:
             self.image.flush()
 
     def close(self) -> None:
-        """Complete the image's tables and close its files."""
-        with self.gate.alone():
+        """Complete the image's tables and close its files; a change under way gives up."""
+        self.closing = True
+        with self.changing, self.gate.alone():
             self.image.close()
 
     def watch(self, block_size: int) -> None:

@@ -83,9 +83,11 @@ def _by_whom(file: ImageFile) -> str:
     status = os.fstat(file.fd)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     holders = []
-    for process in Path("/proc").glob("[0-9]*"):
-        if process.name != str(os.getpid()) and _has_lock(process, device):
-            holders.append(int(process.name))
+    # In a jail there is nothing to look into.
+    with suppress(OSError):
+        for process in Path("/proc").glob("[0-9]*"):
+            if process.name != str(os.getpid()) and _has_lock(process, device):
+                holders.append(int(process.name))
     if not holders:
         return " by this process" if _has_lock(Path("/proc/self"), device) else ""
     plural = "es" if len(holders) > 1 else ""
