@@ -286,6 +286,13 @@ class Toolstack:
         """Keep a VHD that a domain writes to as it is now, under another name, an absolute path."""
         self._call("snapshot_disk", domid=domid, vdev=vdev, path=path)
 
+    def coalesce_disk(self, domid: int, vdev: str, path: str | None) -> socket.socket:
+        """Begin to move a file of a disk, at an absolute path, or with None its leaf, into its parent.
+
+        The stream tells how that goes on (toolstack/progress_stream.py). Closing it ends the work.
+        """
+        return self._open("coalesce_disk", domid=domid, vdev=vdev, path=path)
+
     def dump_core(self, domid: int, path: str) -> None:
         """Write the domain's memory as an ELF core file at an absolute path."""
         self._call("dump_core", domid=domid, path=path)

@@ -150,6 +150,11 @@ def _change_device(process: DomainProcess, request: Request) -> None:
     process.devices.change(request)
 
 
+def _coalesce_disk(process: DomainProcess, request: Request) -> None:
+    assert process.devices is not None
+    process.devices.coalesce(request)
+
+
 def _nic_statistics(process: DomainProcess, request: Request) -> None:
     assert process.devices is not None
     process.devices.nic_statistics(request)
@@ -215,6 +220,7 @@ _HANDLERS: dict[str, Callable[[DomainProcess, Request], None]] = {
     "attach_device": _attach_device,
     "detach_device": _detach_device,
     "change_device": _change_device,
+    "coalesce_disk": _coalesce_disk,
     "nic_statistics": _nic_statistics,
     "dump_core": _dump_core,
 }

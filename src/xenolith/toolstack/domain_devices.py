@@ -7,6 +7,7 @@ hypervisor thread.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xenolith.backends.io_thread import IoThread
@@ -14,7 +15,7 @@ from xenolith.backends.xenbus import Device, Nodes, StoreClient, Xenbus
 from xenolith.machine.event_loop import EventLoop
 from xenolith.storage.errors import ImageError
 from xenolith.toolstack import rpc
-from xenolith.toolstack.devices import vif
+from xenolith.toolstack.devices import coalescing, vif
 from xenolith.toolstack.devices.backends import BACKENDS, CHANGES
 from xenolith.toolstack.rpc_loop import Request
 
@@ -31,6 +32,7 @@ class DomainDevices:
         self._io = IoThread(loop, machine.post)
         self._store = StoreClient(loop, machine.post)
         self._bus: Xenbus | None = None
+        self._coalescing: set[Device] = set()
 
     def connect(self, sock: socket.socket) -> None:
         """Go on over a new connection to xenstore, in place of any other."""
@@ -65,6 +67,8 @@ class DomainDevices:
         kind, settings = request.params["kind"], request.params["settings"]
 
         def prepare(device: Device) -> None:
+            if self._is_coalescing(device, request):
+                return
             try:
                 change = CHANGES[kind](device.backend, settings, request.fds)
             except (ImageError, OSError, ValueError) as error:
@@ -76,16 +80,30 @@ class DomainDevices:
             device.update(nodes)
             self._loop.post(request.reply)
 
-        def find() -> None:
-            try:
-                device = self._find(request)
-            except ValueError as error:
-                rpc.close_all(request.fds)
-                self._fail(request, error)
-            else:
-                self._loop.post(lambda: prepare(device))
+        self._with_device(request, prepare)
 
-        self._machine.post(find)
+    def coalesce(self, request: Request) -> None:
+        """Coalesce a disk's files as ``settings`` say (devices/coalescing.py), while it is served."""
+
+        def start(device: Device) -> None:
+            if self._is_coalescing(device, request):
+                return
+            self._coalescing.add(device)
+            coalescing.start(
+                device.backend,
+                request.params["settings"],
+                request.fds,
+                lambda failure: self._loop.post(lambda: ended(device, failure)),
+            )
+
+        def ended(device: Device, failure: str | None) -> None:
+            self._coalescing.discard(device)
+            if failure is None:
+                request.reply()
+            else:
+                request.fail(failure)
+
+        self._with_device(request, start)
 
     def detach(self, request: Request) -> None:
         """Serve a device no more; answered when nothing of it is in use."""
@@ -121,6 +139,28 @@ class DomainDevices:
         """Let go of all files and their locks; the hypervisor thread has ended."""
         for device in self._bus or ():
             device.backend.close()
+
+    def _with_device(self, request: Request, call: Callable[[Device], None]) -> None:
+        """Call back, in the I/O thread, with the device that a request with files is about."""
+
+        def find() -> None:
+            try:
+                device = self._find(request)
+            except ValueError as error:
+                rpc.close_all(request.fds)
+                self._fail(request, error)
+            else:
+                self._loop.post(lambda: call(device))
+
+        self._machine.post(find)
+
+    def _is_coalescing(self, device: Device, request: Request) -> bool:
+        """Whether a disk's files are being changed; the request fails then."""
+        if device not in self._coalescing:
+            return False
+        rpc.close_all(request.fds)
+        request.fail("The disk is being coalesced")
+        return True
 
     def _find(self, request: Request) -> Device:
         """The device that a request is about; ValueError. Hypervisor thread."""

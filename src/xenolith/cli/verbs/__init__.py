@@ -37,6 +37,7 @@ VERBS = (
     "block-list",
     "block-resize",
     "block-snapshot",
+    "block-coalesce",
     "cd-insert",
     "cd-eject",
     "strace",

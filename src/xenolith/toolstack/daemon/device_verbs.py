@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xenolith.toolstack.daemon import devices, disk_snapshots, disks
+from xenolith.toolstack.daemon import devices, disk_coalescing, disk_snapshots, disks
 from xenolith.toolstack.daemon.domain import Domain
-from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.nic_verbs import NIC_VERBS
+from xenolith.toolstack.daemon.parameters import flag, text, text_or_none
 from xenolith.toolstack.rpc_loop import Request
 
 if TYPE_CHECKING:
@@ -16,53 +16,41 @@ if TYPE_CHECKING:
 
 
 def _devices(daemon: Daemon, domain: Domain, request: Request) -> None:
-    request.reply(devices.infos(daemon, domain, _text(request, "kind")))
+    request.reply(devices.infos(daemon, domain, text(request, "kind")))
 
 
 def _attach_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
     disks.attach(
-        daemon, domain, _text(request, "disk"), _text(request, "directory"), _answer(request)
+        daemon, domain, text(request, "disk"), text(request, "directory"), devices.answer(request)
     )
 
 
 def _detach_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
-    force = request.params["force"] is True
-    disks.detach(daemon, domain, _text(request, "vdev"), _answer(request), force=force)
+    force = flag(request, "force")
+    disks.detach(daemon, domain, text(request, "vdev"), devices.answer(request), force=force)
 
 
 def _insert_medium(daemon: Daemon, domain: Domain, request: Request) -> None:
-    vdev, target = _text(request, "vdev"), _text(request, "target")
-    disks.insert(daemon, domain, vdev, target, _answer(request))
+    vdev, target = text(request, "vdev"), text(request, "target")
+    disks.insert(daemon, domain, vdev, target, devices.answer(request))
 
 
 def _eject_medium(daemon: Daemon, domain: Domain, request: Request) -> None:
-    disks.insert(daemon, domain, _text(request, "vdev"), None, _answer(request))
+    disks.insert(daemon, domain, text(request, "vdev"), None, devices.answer(request))
 
 
 def _measure_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
-    disks.measure(daemon, domain, _text(request, "vdev"), _answer(request))
+    disks.measure(daemon, domain, text(request, "vdev"), devices.answer(request))
 
 
 def _snapshot_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
-    vdev, path = _text(request, "vdev"), _text(request, "path")
-    disk_snapshots.snapshot(daemon, domain, vdev, path, _answer(request))
+    vdev, path = text(request, "vdev"), text(request, "path")
+    disk_snapshots.snapshot(daemon, domain, vdev, path, devices.answer(request))
 
 
-def _answer(request: Request) -> devices.Then:
-    def then(error: DaemonError | None) -> None:
-        if error is None:
-            request.reply()
-        else:
-            request.fail(str(error))
-
-    return then
-
-
-def _text(request: Request, name: str) -> str:
-    value = request.params[name]
-    if not isinstance(value, str) or "\0" in value:
-        raise ValueError(name)
-    return value
+def _coalesce_disk(daemon: Daemon, domain: Domain, request: Request) -> None:
+    vdev, path = text(request, "vdev"), text_or_none(request, "path")
+    request.reply(None, [disk_coalescing.coalesce(daemon, domain, vdev, path)])
 
 
 DEVICE_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {
@@ -74,5 +62,6 @@ DEVICE_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {
     "eject_medium": _eject_medium,
     "measure_disk": _measure_disk,
     "snapshot_disk": _snapshot_disk,
+    "coalesce_disk": _coalesce_disk,
 }
 """The requests about a domain's devices; all need its process, and so wait until it is built."""

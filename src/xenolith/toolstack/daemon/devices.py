@@ -17,7 +17,7 @@ from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.devices import nodes
 from xenolith.toolstack.devices.new_device import NewDevice
-from xenolith.toolstack.rpc_loop import LoopConnection
+from xenolith.toolstack.rpc_loop import LoopConnection, Request
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.watch import Watch
 
@@ -46,14 +46,14 @@ def attach(daemon: Daemon, domain: Domain, device: NewDevice, then: Then) -> Non
             then(None)
 
     try:
-        connection = _connection(domain)
+        process = connection(domain)
         nodes.create(daemon.store, domain.domid, kind, devid, device.frontend, device.backend)
     except (DaemonError, XenstoreError) as error:
         device.close()
         then(DaemonError(str(error)))
         return
     params = {"kind": kind, "devid": devid, "settings": device.settings}
-    connection.call("attach_device", params, attached, device.take_fds())
+    process.call("attach_device", params, attached, device.take_fds())
 
 
 def change(daemon: Daemon, domain: Domain, device: NewDevice, then: Then) -> None:
@@ -70,11 +70,11 @@ def change(daemon: Daemon, domain: Domain, device: NewDevice, then: Then) -> Non
 
     params = {"kind": device.kind, "devid": device.devid, "settings": device.settings}
     try:
-        connection = _connection(domain)
+        process = connection(domain)
     except DaemonError:
         device.close()
         raise
-    connection.call("change_device", params, changed, device.take_fds())
+    process.call("change_device", params, changed, device.take_fds())
 
 
 def detach(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
@@ -105,7 +105,7 @@ def _take_away(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then
             return
         then(None)
 
-    _connection(domain).call("detach_device", {"kind": kind, "devid": devid}, detached)
+    connection(domain).call("detach_device", {"kind": kind, "devid": devid}, detached)
 
 
 def detach_all(daemon: Daemon, domain: Domain, then: Callable[[], None]) -> None:
@@ -158,6 +158,25 @@ def _info(daemon: Daemon, domid: int, kind: str, devid: int) -> DeviceInfo:
         ring_ref=number("ring-ref", -1),
         backend=nodes.backend_path(domid, kind, devid),
     )
+
+
+def connection(domain: Domain) -> LoopConnection:
+    """To the domain's process; DaemonError if that has ended."""
+    if domain.connection is None or domain.process_ended:
+        raise DaemonError(f"Domain {domain.domid} has lost its process")
+    return domain.connection
+
+
+def answer(request: Request) -> Then:
+    """Confirms a request, or answers with the error that it is called with."""
+
+    def then(error: DaemonError | None) -> None:
+        if error is None:
+            request.reply()
+        else:
+            request.fail(str(error))
+
+    return then
 
 
 class _Removal:
@@ -222,12 +241,6 @@ class _Removal:
         then, self._then = self._then, None
         if then is not None:
             then(error)
-
-
-def _connection(domain: Domain) -> LoopConnection:
-    if domain.connection is None or domain.process_ended:
-        raise DaemonError(f"Domain {domain.domid} has lost its process")
-    return domain.connection
 
 
 def _failure(domain: Domain, result: Exception) -> DaemonError:

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 from xenolith.storage import lock
 from xenolith.storage.file import ImageFile
 from xenolith.storage.lock import Access
-from xenolith.toolstack.config.disk import DiskFormat
-from xenolith.toolstack.daemon import devices
+from xenolith.toolstack.daemon import devices, disk_chain
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.devices.disk import KIND
 from xenolith.toolstack.devices.new_device import NewDevice
-from xenolith.toolstack.devices.vdev import device_number
 
 if TYPE_CHECKING:
     from xenolith.toolstack.daemon.server import Daemon
@@ -28,28 +26,13 @@ if TYPE_CHECKING:
 
 def snapshot(daemon: Daemon, domain: Domain, vdev: str, kept: str, then: devices.Then) -> None:
     """Keep a VHD that a domain writes to as it is now, under another name, an absolute path."""
-    devid, path = _disk(domain, vdev)
+    devid, links = disk_chain.in_use(daemon, domain, vdev)
     # The process may not look where symbolic links lead.
     directory, name = os.path.split(kept)
     kept = os.path.join(os.path.realpath(directory), name)
     if os.path.lexists(kept):
         raise DaemonError(f"{kept} exists already")
-    _Snapshot(daemon, domain, devid, path, kept, then).start()
-
-
-def _disk(domain: Domain, vdev: str) -> tuple[int, str]:
-    """Number and file of a disk that can have snapshots; DaemonError says why it cannot."""
-    try:
-        devid = device_number(vdev)
-    except ValueError as error:
-        raise DaemonError(str(error)) from None
-    disks = (disk for disk in domain.config.disk if device_number(disk.vdev) == devid)
-    disk = next(disks, None)
-    if disk is None:
-        raise DaemonError(f"Domain {domain.domid} has no disk {vdev}")
-    if not disk.writable or disk.target is None or disk.format is not DiskFormat.VHD:
-        raise DaemonError(f"{vdev} is no VHD that the domain writes to")
-    return devid, os.path.realpath(disk.target)
+    _Snapshot(daemon, domain, devid, links[0].path, kept, then).start()
 
 
 class _Snapshot:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xenolith.toolstack import rpc
 from xenolith.toolstack.daemon import devices, nics
 from xenolith.toolstack.daemon.domain import Domain
-from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.daemon.parameters import flag, text
 from xenolith.toolstack.devices import vif
 from xenolith.toolstack.rpc_loop import Request
 
@@ -26,24 +26,21 @@ def _nics(daemon: Daemon, domain: Domain, request: Request) -> None:
         else:
             request.reply(nics.infos(daemon, domain, result))
 
-    if domain.connection is None:
-        raise DaemonError(f"Domain {domain.domid} has lost its process")
-    domain.connection.call("nic_statistics", {}, answered)
+    devices.connection(domain).call("nic_statistics", {}, answered)
 
 
 def _attach_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
-    nics.attach(daemon, domain, _text(request, "nic"), _answer(request))
+    nics.attach(daemon, domain, text(request, "nic"), devices.answer(request))
 
 
 def _detach_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
-    force = request.params["force"] is True
-    nics.detach(daemon, domain, _text(request, "nic"), _answer(request), force=force)
+    force = flag(request, "force")
+    nics.detach(daemon, domain, text(request, "nic"), devices.answer(request), force=force)
 
 
 def _capture_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
-    devid = nics.find(daemon, domain, _text(request, "nic"))
-    if domain.connection is None:
-        raise DaemonError(f"Domain {domain.domid} has lost its process")
+    devid = nics.find(daemon, domain, text(request, "nic"))
+    process = devices.connection(domain)
     ours, theirs = socket.socketpair()
     fd = ours.detach()
 
@@ -55,24 +52,7 @@ def _capture_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
             request.reply(None, [fd])
 
     params = {"kind": vif.KIND, "devid": devid, "settings": {}}
-    domain.connection.call("change_device", params, answered, [theirs.detach()])
-
-
-def _answer(request: Request) -> devices.Then:
-    def then(error: DaemonError | None) -> None:
-        if error is None:
-            request.reply()
-        else:
-            request.fail(str(error))
-
-    return then
-
-
-def _text(request: Request, name: str) -> str:
-    value = request.params[name]
-    if not isinstance(value, str) or "\0" in value:
-        raise ValueError(name)
-    return value
+    process.call("change_device", params, answered, [theirs.detach()])
 
 
 NIC_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {

@@ -14,9 +14,9 @@ def number(request: Request, name: str) -> int:
 
 
 def text(request: Request, name: str) -> str:
-    """A parameter that must be a string."""
+    """A parameter that must be a string, as C has them."""
     value = request.params[name]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise ValueError(name)
     return value
 
@@ -32,3 +32,11 @@ def texts(request: Request, name: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError(name)
     return tuple(values)
+
+
+def flag(request: Request, name: str) -> bool:
+    """A parameter that must be true or false."""
+    value = request.params[name]
+    if not isinstance(value, bool):
+        raise ValueError(name)
+    return value
