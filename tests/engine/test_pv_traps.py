@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +30,9 @@ from pv_guest import (
     USER_STACK,
     PvGuest,
 )
+
+from xenolith.engine.pv import TrapGate
+from xenolith.machine.address import GuestVirt
 
 DIVIDE_BY_ZERO = bytes.fromhex("31c9f7f1")
 HYPERCALL = asm.mov("rax", CALL) + asm.SYSCALL
@@ -380,3 +385,39 @@ def test_the_guest_cannot_write_its_descriptors_where_xen_shows_them(guest: PvGu
     # sgdt [rsp-16]; mov rax, [rsp-14]; mov [rax], cl
     guest.run(b"\x0f\x01\x44\x24\xf0" + b"\x48\x8b\x44\x24\xf2" + b"\x88\x08")
     assert guest.frame.stub == 14
+
+
+ENDLESS = 0xFFFF_9000_0000_0000
+"""Half a TiB of addresses that all lead to one page."""
+
+
+def map_endless(guest: PvGuest) -> None:
+    level3, level2, level1, page = 50, 51, 52, 53
+    for table, below in ((level3, level2), (level2, level1), (level1, page)):
+        entry = (below << 12 | 0x67).to_bytes(8, "little")
+        guest.memory.write(table << 12, entry * 512)
+    at = (KERNEL_ROOT << 12) + 8 * (ENDLESS >> 39 & 511)
+    guest.memory.write(at, (level3 << 12 | 0x67).to_bytes(8, "little"))
+
+
+def test_a_kernel_that_faults_for_ever_can_be_stopped(guest: PvGuest) -> None:
+    map_endless(guest)
+    nowhere = TrapGate(GuestVirt(0x1234_5000))
+    guest.start(asm.UD2, traps={6: nowhere, 14: nowhere}, rsp=ENDLESS + (1 << 38))
+    ended = threading.Event()
+
+    def run() -> None:
+        guest.vcpu.run()
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.05)
+    deadline = time.monotonic() + 10
+    while not ended.wait(0.001) and time.monotonic() < deadline:
+        guest.engine.kick()
+    stopped = ended.is_set()
+    if not stopped:
+        guest.vcpu.state.traps[14].address = 0  # type: ignore[attr-defined]
+    thread.join()
+    assert stopped

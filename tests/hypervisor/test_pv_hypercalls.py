@@ -12,6 +12,7 @@ from xenolith.abi.arch_x86_pv import TRAP_INFO, VCPU_GUEST_CONTEXT, TrapInfo
 from xenolith.abi.callback import CALLBACK_REGISTER, CallbackOp, CallbackRegister
 from xenolith.abi.errno import Errno
 from xenolith.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
+from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import VCPU_REGISTER_VCPU_INFO, VcpuOp, VcpuRegisterVcpuInfo
 from xenolith.abi.xen import DOMID_SELF, Hypercall
 from xenolith.abi.xen_pv import MMU_UPDATE, MMUEXT_OP, MmuextCommand, MmuextOp, MmuUpdate
@@ -291,3 +292,21 @@ def test_nothing_that_a_guest_asks_for_does_harm(seed: int) -> None:
         guest.use_root()
     guest.check()
     guest.close()
+
+
+def test_a_crash_is_told_with_registers_and_stack(guest: SmallPvDomain) -> None:
+    registers = guest.vcpu.registers
+    registers.rip, registers.rsp = 0x1234_5678, guest.address(DATA)
+    guest.write(DATA, (0xFEED).to_bytes(8, "little"))
+    guest.vcpu.crash("it has lost its way")
+    log = "\n".join(guest.events.lines)
+    assert "[<0000000012345678>]" in log
+    assert f"{0xFEED:016x}" in log
+    assert guest.events.lines[-1] == "d7: vCPU 0: it has lost its way"
+    assert guest.events.reasons == [ShutdownReason.crash]
+
+
+def test_a_crash_without_a_stack_is_told_all_the_same(guest: SmallPvDomain) -> None:
+    guest.vcpu.registers.rsp = 0x1000
+    guest.vcpu.crash("it has lost its way")
+    assert any("Fault while accessing" in line for line in guest.events.lines)

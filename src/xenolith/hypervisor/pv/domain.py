@@ -12,6 +12,7 @@ from xenolith.hypervisor.pv.memory import XEN_FRAMES, PvMemory
 from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_table import PageTables
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
+from xenolith.hypervisor.pv.register_dump import register_dump
 from xenolith.hypervisor.pv.vcpu import PvVcpu
 from xenolith.hypervisor.release import XEN_MAJOR, XEN_MINOR
 from xenolith.machine.address import PAGE_SHIFT, Mfn
@@ -83,9 +84,6 @@ class PvDomain(Domain):
 
     def crash_vcpu(self, vcpu: PvVcpu, why: str) -> None:
         """A vCPU cannot go on: crash the domain, its registers in the log."""
-        registers = vcpu.registers
-        self.log(
-            f"d{self.domid}v{vcpu.id}: rip {registers.rip:016x} rsp {registers.rsp:016x} "
-            f"rflags {registers.rflags:x} cr3 {registers.cr3:x}"
-        )
+        for line in register_dump(vcpu):
+            self.log(f"d{self.domid}v{vcpu.id}: {line}")
         self.crash(f"vCPU {vcpu.id}: {why}")
