@@ -198,7 +198,8 @@ def test_disks_are_plugged_and_unplugged_a_hundred_times(
     plug_and_unplug(shared_host, guest, images, 90)
     assert open_files(shared_host) == files
     assert resident_kib() - before < 2048
-    assert "grant" not in guest.run("dmesg | grep -i 'xen:grant\\|WARNING'")
+    # What Linux says of grants that the backend has not given back, among other things.
+    assert guest.run("dmesg | grep -cE 'still pending|leaking|WARNING'").split() == ["0"]
 
 
 def test_a_disk_that_the_guest_does_not_let_go_stays_until_it_does(
