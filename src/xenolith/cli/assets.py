@@ -14,31 +14,28 @@ from xenolith.builder import assets
 from xenolith.builder.assets import FLAVOURS, Assets, Guest
 from xenolith.builder.errors import BuildError
 from xenolith.builder.symlink import replace_symlink
+from xenolith.cli.making import exit_status, report
 
 INIT = Path(assets.__file__).with_name("guest_init")
 """The scripts of the guests' small user space."""
-
-INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program with these arguments, its name left out; return the exit status."""
     options = _parser().parse_args(argv)
-    try:
-        made = Assets(INIT, _report)
-        make = made.update if options.update else made.ensure
-        for flavour in _flavours(options.flavour):
-            guest = make(flavour)
-            if options.link_into is not None:
-                _link(guest, options.link_into)
-            print(f"# {flavour}: {guest.kernel.resolve().parent.name}")
-            print(f'kernel = "{guest.kernel}"')
-            print(f'ramdisk = "{guest.ramdisk}"', flush=True)
-    except BuildError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return exit_status(lambda: _make(options))
+
+
+def _make(options: argparse.Namespace) -> int:
+    made = Assets(INIT, report)
+    make = made.update if options.update else made.ensure
+    for flavour in _flavours(options.flavour):
+        guest = make(flavour)
+        if options.link_into is not None:
+            _link(guest, options.link_into)
+        print(f"# {flavour}: {guest.kernel.resolve().parent.name}")
+        print(f'kernel = "{guest.kernel}"')
+        print(f'ramdisk = "{guest.ramdisk}"', flush=True)
     return 0
 
 
@@ -80,10 +77,6 @@ def _link(guest: Guest, directory: Path) -> None:
         replace_symlink(link, guest.kernel.parent)
     except OSError as error:
         raise BuildError(f"{link} cannot be made: {error.strerror}") from error
-
-
-def _report(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,9 @@ from xenolith.builder import debian_user
 from xenolith.builder.debian_image import DEFAULT_SIZE, DebianImage, DebianImages, running_release
 from xenolith.builder.errors import BuildError
 from xenolith.builder.symlink import replace_symlink
-from xenolith.storage.errors import ImageError
+from xenolith.cli.making import exit_status, report
 from xenolith.storage.open import Format
 from xenolith.storage.snapshot import snapshot
-
-INTERRUPTED = 130
 
 _GIB = 1 << 30
 
@@ -26,19 +24,17 @@ _GIB = 1 << 30
 def main(argv: list[str] | None = None) -> int:
     """Run the program with these arguments, its name left out; return the exit status."""
     options = _parser().parse_args(argv)
-    try:
-        image = DebianImages(_report).ensure(options.suite, options.size * _GIB)
-        if options.link_into is None:
-            print(f'kernel = "{image.kernel}"')
-            print(f'ramdisk = "{image.ramdisk}"')
-            print(f"# vhd snapshot {image.disk} DISK")
-        else:
-            _furnish(options.link_into, image, fresh=options.fresh)
-    except (BuildError, ImageError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return exit_status(lambda: _make(options))
+
+
+def _make(options: argparse.Namespace) -> int:
+    image = DebianImages(report).ensure(options.suite, options.size * _GIB)
+    if options.link_into is None:
+        print(f'kernel = "{image.kernel}"')
+        print(f'ramdisk = "{image.ramdisk}"')
+        print(f"# vhd snapshot {image.disk} DISK")
+    else:
+        _furnish(options.link_into, image, fresh=options.fresh)
     return 0
 
 
@@ -94,14 +90,10 @@ def _write_user_data(path: Path) -> None:
     if not keys:
         key = path.parent / "id_ed25519"
         keys = [debian_user.new_key(key)]
-        _report(f"There is no ssh key in ~/.ssh: ssh -i {key} gets into the guest")
+        report(f"There is no ssh key in ~/.ssh: ssh -i {key} gets into the guest")
     data = debian_user.user_data("debian", keys, debian_user.new_password())
     path.touch(mode=0o600)
     path.write_bytes(data)
-
-
-def _report(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from xenolith.cli import xl
+from xenolith.cli.making import exit_status
 from xenolith.toolstack.client import Toolstack, ToolstackError
 from xenolith.toolstack.config import load
 from xenolith.toolstack.config_source import read_source
@@ -28,7 +29,10 @@ _CHUNK = 65536
 def main(arguments: list[str] | None = None) -> int:
     """Run the program with these arguments, its name left out; return the exit status."""
     options = _parser().parse_args(arguments)
-    path = str(options.config)
+    return exit_status(lambda: _demonstrate(str(options.config), options.until))
+
+
+def _demonstrate(path: str, until: re.Pattern[bytes]) -> int:
     if sys.stdin.isatty():
         return xl.main(["create", "-c", path])
     name = load(read_source(path)).config.name
@@ -41,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             with toolstack.console(domid) as console:
                 toolstack.unpause(domid)
-                if not _show_until(console.fileno(), options.until):
+                if not _show_until(console.fileno(), until):
                     print(f"\n{name} ended before it was up", file=sys.stderr)
                     return 1
                 passed = time.monotonic() - started
@@ -100,10 +104,4 @@ def _read(console: int) -> bytes:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ToolstackError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())
