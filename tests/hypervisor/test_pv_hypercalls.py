@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from small_pv_domain import BASE, DATA, FRAMES, GDT, ROOT, SPARE, SmallPvDomain
@@ -11,7 +11,13 @@ from small_pv_domain import BASE, DATA, FRAMES, GDT, ROOT, SPARE, SmallPvDomain
 from xenolith.abi.arch_x86_pv import TRAP_INFO, VCPU_GUEST_CONTEXT, TrapInfo
 from xenolith.abi.callback import CALLBACK_REGISTER, CallbackOp, CallbackRegister
 from xenolith.abi.errno import Errno
-from xenolith.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
+from xenolith.abi.memory import (
+    XEN_MEMORY_EXCHANGE,
+    XEN_MEMORY_RESERVATION,
+    MemoryOp,
+    XenMemoryExchange,
+    XenMemoryReservation,
+)
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import VCPU_REGISTER_VCPU_INFO, VcpuOp, VcpuRegisterVcpuInfo
 from xenolith.abi.xen import DOMID_SELF, Hypercall
@@ -310,3 +316,42 @@ def test_a_crash_without_a_stack_is_told_all_the_same(guest: SmallPvDomain) -> N
     guest.vcpu.registers.rsp = 0x1000
     guest.vcpu.crash("it has lost its way")
     assert any("Fault while accessing" in line for line in guest.events.lines)
+
+
+def exchange(
+    guest: SmallPvDomain, given: Sequence[int], order: int, wanted: int, gfns: list[int]
+) -> int:
+    """Give single frames for extents of an order; the lists are in the second page of data."""
+    lists = b"".join(number.to_bytes(8, "little") for number in (*given, *gfns))
+    at = guest.write(DATA + 1, lists)
+    ins = XenMemoryReservation(at, len(given), 0, 0, DOMID_SELF)
+    outs = XenMemoryReservation(at + 8 * len(given), wanted, order, 0, DOMID_SELF)
+    argument = guest.write(DATA, XEN_MEMORY_EXCHANGE.pack(XenMemoryExchange(ins, outs, 0)))
+    return guest.hypercall(Hypercall.memory_op, MemoryOp.exchange, argument)
+
+
+def numbers(guest: SmallPvDomain, first: int, count: int) -> list[int]:
+    return memoryview(guest.read(DATA + 1, 8 * count, 8 * first)).cast("Q").tolist()
+
+
+def test_scattered_frames_become_some_that_follow_one_another(guest: SmallPvDomain) -> None:
+    given = [guest.mfn(SPARE + n) for n in (3, 0, 2, 1)]
+    guest.write(SPARE, b"what was there")
+    assert exchange(guest, given, 2, 1, [0x70]) == 0
+    (start,) = numbers(guest, 4, 1)
+    assert start == guest.mfn(SPARE)
+    assert [guest.domain.engine.m2p[start + n] for n in range(4)] == [0x70, 0x71, 0x72, 0x73]
+    assert not any(guest.read(SPARE, 16))
+    assert guest.memory.populated == FRAMES
+
+
+def test_frames_that_cannot_be_exchanged_stay(guest: SmallPvDomain) -> None:
+    guest.write(SPARE, b"what was there")
+    apart = [guest.mfn(SPARE + n) for n in (0, 2, 4, 6)]
+    assert exchange(guest, apart, 2, 1, [0x70]) == -Errno.ENOMEM
+    table = [guest.mfn(SPARE), guest.mfn(ROOT)]
+    assert exchange(guest, table, 1, 1, [1]) == -Errno.ENOMEM
+    twice = [guest.mfn(SPARE), guest.mfn(SPARE)]
+    assert exchange(guest, twice, 1, 1, [1]) == -Errno.ENOMEM
+    assert guest.read(SPARE, 14) == b"what was there"
+    assert exchange(guest, apart, 2, 2, [1, 2]) == -Errno.EINVAL

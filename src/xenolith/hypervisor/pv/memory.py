@@ -6,7 +6,7 @@ channels and grants need not know the difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import PvEngine
@@ -92,19 +92,47 @@ class PvMemory:
 
     def release(self, mfn: int) -> bool:
         """Give a frame of RAM back to the host; False if it is not the domain's or in use by a grant."""
-        ram = range(self.first_ram, self.first_ram + self.ram_frames)
-        if mfn not in ram or not self.types.is_present(mfn) or self.types.is_granted(Mfn(mfn)):
+        if not self._is_releasable(mfn):
             return False
-        if self.types.type_of(mfn) not in (PageType.NONE, PageType.WRITABLE):
-            return False
-        self.types.remove(Mfn(mfn))
-        self.machine.discard(Mfn(mfn))
-        self._engine.invalidate_code(Mfn(mfn), 1)
-        self._engine.m2p[mfn] = INVALID_M2P_ENTRY
+        self._empty(Mfn(mfn))
         self._released.append(Mfn(mfn))
         self.populated -= 1
         self.on_populated(self.populated)
         return True
+
+    def exchange(self, frames: Sequence[int], order: int) -> list[Mfn] | None:
+        """Take frames of RAM and give as many, zeroed, in extents of 1 << ``order`` that follow one another.
+
+        The first frame of each extent; None, and nothing done, where some frame cannot be taken or there are no
+        such extents.
+        """
+        given = {Mfn(mfn) for mfn in frames}
+        if len(given) < len(frames) or not all(self._is_releasable(mfn) for mfn in given):
+            return None
+        pool = given | set(self._released)
+        starts = _extents_of(pool, order, len(frames) >> order)
+        if starts is None:
+            return None
+        for mfn in given:
+            self._empty(mfn)
+        taken = {Mfn(start + offset) for start in starts for offset in range(1 << order)}
+        for mfn in taken:
+            self.types.add(mfn)
+        self._released = sorted(pool - taken, reverse=True)
+        return starts
+
+    def _is_releasable(self, mfn: int) -> bool:
+        ram = range(self.first_ram, self.first_ram + self.ram_frames)
+        if mfn not in ram or not self.types.is_present(mfn) or self.types.is_granted(Mfn(mfn)):
+            return False
+        return self.types.type_of(mfn) in (PageType.NONE, PageType.WRITABLE)
+
+    def _empty(self, mfn: Mfn) -> None:
+        """Take a frame from the guest, and what is in it."""
+        self.types.remove(mfn)
+        self.machine.discard(mfn)
+        self._engine.invalidate_code(mfn, 1)
+        self._engine.m2p[mfn] = INVALID_M2P_ENTRY
 
     def withhold(self, count: int) -> None:
         """Start with ``count`` frames fewer than the domain may have: those with the highest numbers."""
@@ -134,3 +162,15 @@ class PvMemory:
 
     def _machine_address(self, address: GuestPhys) -> int:
         return address + self.first_ram * PAGE_SIZE
+
+
+def _extents_of(pool: Collection[Mfn], order: int, count: int) -> list[Mfn] | None:
+    """So many aligned extents of frames of the pool, by their first ones; None if there are not as many."""
+    size = 1 << order
+    starts: list[Mfn] = []
+    for mfn in sorted(pool, reverse=not order):
+        if len(starts) == count:
+            break
+        if not mfn % size and all(mfn + offset in pool for offset in range(1, size)):
+            starts.append(mfn)
+    return starts if len(starts) == count else None

@@ -22,6 +22,7 @@ from xenolith.abi.memory import (
 )
 from xenolith.abi.xen import DOMID_SELF
 from xenolith.hypervisor.guest_access import Continuation, read_struct, write_struct
+from xenolith.hypervisor.pv.memory_exchange import memory_exchange
 from xenolith.machine.address import GuestVirt, Mfn
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ _OPERATIONS: dict[int, Callable[[PvVcpu, GuestVirt, int], int]] = {
     MemoryOp.populate_physmap.value: _populate_physmap,
     MemoryOp.increase_reservation.value: _increase_reservation,
     MemoryOp.decrease_reservation.value: _decrease_reservation,
+    MemoryOp.exchange.value: memory_exchange,
     MemoryOp.memory_map.value: _memory_map,
     MemoryOp.current_reservation.value: _current_reservation,
     MemoryOp.maximum_reservation.value: _maximum_reservation,
