@@ -276,6 +276,20 @@ def test_a_store_to_a_readonly_frame_faults(guest: Guest) -> None:
     assert guest.read64(address) == 0x99
 
 
+def test_a_frame_in_the_middle_of_memory_becomes_readonly_and_again_writable(guest: Guest) -> None:
+    address = 0x300 * PAGE_SIZE
+    guest.write64(0x301 * PAGE_SIZE, 0x77)
+    for _ in range(3):
+        guest.engine.map_readonly(Gfn(0x300), Mfn(0x301))
+        guest.run(asm.load("rbx", address) + asm.store(address, "rsp"))
+        assert guest.registers.rbx == 0x77
+        assert guest.handler.traps.pop().vector == GP
+        guest.engine.map(Gfn(0x300), Mfn(0x300))
+        guest.run(asm.mov("rbx", 5) + asm.store(address, "rbx"))
+        assert guest.read64(address) == 5
+        assert not guest.handler.traps
+
+
 def test_the_guest_reads_the_hosts_time_stamp_counter(guest: Guest) -> None:
     before = guest.engine.tsc()
     guest.run(b"\x0f\x31")

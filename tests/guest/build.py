@@ -22,10 +22,14 @@ _LINK_FLAGS = ("-nostdlib", "-static", "-no-pie", f"-Wl,-T,{SOURCES / 'runtime' 
 
 
 class GuestBuilder:
-    """Builds each guest once, into ``directory``; skips the test where no guest can be built."""
+    """Builds each guest once, into ``directory``; skips the test where no guest can be built.
 
-    def __init__(self, directory: Path) -> None:
+    ``flags`` go to the compiler.
+    """
+
+    def __init__(self, directory: Path, *flags: str) -> None:
         self._directory = directory
+        self._flags = flags
         self._runtime: list[Path] = []
         self._built: dict[str, Path] = {}
 
@@ -36,7 +40,14 @@ class GuestBuilder:
                 pytest.skip("building guests needs gcc and Xen's public headers (libxen-dev)")
             image = self._directory / name.replace("/", "-")
             source = SOURCES / f"{name}.c"
-            _compile(*_LINK_FLAGS, "-o", str(image), str(source), *map(str, self._objects()))
+            _compile(
+                *self._flags,
+                *_LINK_FLAGS,
+                "-o",
+                str(image),
+                str(source),
+                *map(str, self._objects()),
+            )
             self._built[name] = image
         return self._built[name]
 
@@ -45,7 +56,7 @@ class GuestBuilder:
             runtime = SOURCES / "runtime"
             for source in sorted([*runtime.glob("*.c"), *runtime.glob("*.S")]):
                 compiled = self._directory / f"{source.name}.o"
-                _compile("-c", "-o", str(compiled), str(source))
+                _compile(*self._flags, "-c", "-o", str(compiled), str(source))
                 self._runtime.append(compiled)
         return self._runtime
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.image_file import ImageFile
-from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.config import DomainConfig, EngineChoice
 from xenolith.toolstack.machine import Assignment
 from xenolith.toolstack.pvh_machine import PvhMachine
 from xenolith.toolstack.status_page import PAGE_BYTES, StatusPage
@@ -31,7 +31,14 @@ class GuestDomain:
     """One domain, which runs from ``with`` on; ``memory`` is in MiB. It implements MachineEvents."""
 
     def __init__(
-        self, kernel: Path, *, memory: int = 32, vcpus: int = 1, cmdline: str = "", domid: int = 1
+        self,
+        kernel: Path,
+        *,
+        memory: int = 32,
+        vcpus: int = 1,
+        cmdline: str = "",
+        domid: int = 1,
+        engine: EngineChoice = EngineChoice.AUTO,
     ) -> None:
         page = os.memfd_create("status")
         os.ftruncate(page, PAGE_BYTES)
@@ -50,7 +57,7 @@ class GuestDomain:
         self._outer_hook = threading.excepthook
         config = DomainConfig(
             name=kernel.name, memory=memory, maxmem=memory, vcpus=vcpus, maxvcpus=vcpus,
-            cmdline=cmdline,
+            cmdline=cmdline, engine=engine,
         )  # fmt: skip
         with kernel.open("rb") as file:
             image = ImageFile(file.fileno(), kernel.name)

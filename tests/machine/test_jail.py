@@ -181,7 +181,7 @@ def test_system_call_numbers_are_those_of_linux() -> None:
         for name, number in re.findall(r"#define __NR_(\w+) (\d+)", present[0].read_text())
     }
     ours = jail._PLAIN | {name: number for name, (number, _) in jail._CHECKED.items()}
-    ours |= {"tgkill": jail._TGKILL, "clone3": jail._CLONE3}
+    ours |= {"tgkill": jail._TGKILL, "clone3": jail._CLONE3, "ioctl": jail._IOCTL_NUMBER}
     assert {name: (number, numbers.get(name)) for name, number in ours.items()} == {
         name: (number, number) for name, number in ours.items()
     }

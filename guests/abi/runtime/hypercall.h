@@ -4,6 +4,11 @@
 
 #include <stdint.h>
 
+#ifndef HYPERCALL_INSTRUCTION
+/* an engine may have another one, which it has in the hypercall page */
+#define HYPERCALL_INSTRUCTION "vmmcall"
+#endif
+
 static inline long hypercall5(unsigned long number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
 {
     register uint64_t r10 __asm__("r10") = a4;
@@ -11,7 +16,7 @@ static inline long hypercall5(unsigned long number, uint64_t a1, uint64_t a2, ui
     long result;
 
     /* the argument registers are clobbered: a continuation changes them */
-    __asm__ volatile("vmmcall"
+    __asm__ volatile(HYPERCALL_INSTRUCTION
                      : "=a"(result), "+D"(a1), "+S"(a2), "+d"(a3), "+r"(r10), "+r"(r8)
                      : "0"(number)
                      : "memory", "rcx", "r11");

@@ -1,8 +1,18 @@
-"""Which engine a domain gets. There is one kind so far, which runs everywhere."""
+"""Which engine a domain gets: the one that its configuration names, or else the environment, or else Unicorn.
+
+Nothing above this package knows an engine but by its name.
+"""
 
 from __future__ import annotations
 
-from xenolith.engine.hvm import HvmEngine
+import os
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+from xenolith.engine.hvm import EngineError, HvmEngine
+from xenolith.engine.kvm.api import JAIL_REQUESTS
+from xenolith.engine.kvm.device import KvmDevice
+from xenolith.engine.kvm.engine import KvmEngine
 from xenolith.engine.pv import PvEngine
 from xenolith.engine.unicorn.engine import UnicornEngine
 from xenolith.engine.unicorn.machine import prepare_machine
@@ -10,11 +20,64 @@ from xenolith.engine.unicorn.pv.engine import UnicornPvEngine
 from xenolith.engine.unicorn.pv.traps import load_traps
 from xenolith.machine.memory import MachineMemory
 
+VARIABLE = "XENOLITH_ENGINE"
 
-def new_hvm_engine(frames: int) -> tuple[MachineMemory, HvmEngine]:
-    """Memory of ``frames`` machine frames for a domain, and an engine for HVM vCPUs over it."""
+
+class EngineName(StrEnum):
+    """What may be wished for."""
+
+    AUTO = "auto"
+    UNICORN = "unicorn"
+    KVM = "kvm"
+
+
+class _Devices:
+    """What this process has opened for its engine, or why it could not."""
+
+    kvm: KvmDevice | None = None
+    failure: EngineError | None = None
+
+
+def resolve(wanted: EngineName) -> EngineName:
+    """The engine that a wish comes to; EngineError if the environment names none that exists."""
+    if wanted is not EngineName.AUTO:
+        return wanted
+    named = os.environ.get(VARIABLE) or EngineName.AUTO
+    try:
+        name = EngineName(named)
+    except ValueError:
+        raise EngineError(f"{VARIABLE}={named}: expected one of {', '.join(EngineName)}") from None
+    return EngineName.UNICORN if name is EngineName.AUTO else name
+
+
+def open_devices(wanted: EngineName) -> Sequence[int]:
+    """Open, in a process about to be jailed, what the engine will need; the ioctls it will make.
+
+    A failure is told when the engine is made.
+    """
+    try:
+        if resolve(wanted) is not EngineName.KVM:
+            return ()
+        _Devices.kvm = KvmDevice.open()
+    except EngineError as failure:
+        _Devices.failure = failure
+        return ()
+    return JAIL_REQUESTS
+
+
+def new_hvm_engine(
+    frames: int, wanted: EngineName = EngineName.AUTO
+) -> tuple[MachineMemory, HvmEngine]:
+    """Memory of ``frames`` machine frames for a domain, and an engine for HVM vCPUs over it; EngineError."""
     memory = MachineMemory(frames)
+    if resolve(wanted) is EngineName.KVM:
+        return memory, KvmEngine(_kvm(), memory)
     return memory, UnicornEngine(memory)
+
+
+def hvm_engine_maker(wanted: EngineName) -> Callable[[int], tuple[MachineMemory, HvmEngine]]:
+    """:func:`new_hvm_engine` for one wish."""
+    return lambda frames: new_hvm_engine(frames, wanted)
 
 
 def new_pv_engine(frames: int) -> tuple[MachineMemory, PvEngine]:
@@ -27,3 +90,11 @@ def prepare_engines() -> None:
     """Load and verify what domain processes, forked from this one, would otherwise load each."""
     prepare_machine()
     load_traps()
+
+
+def _kvm() -> KvmDevice:
+    if _Devices.failure is not None:
+        raise _Devices.failure
+    if _Devices.kvm is None:
+        _Devices.kvm = KvmDevice.open()
+    return _Devices.kvm

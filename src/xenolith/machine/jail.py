@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Sequence
 
 from xenolith.machine import seccomp
 from xenolith.machine.seccomp import Argument, Rule
@@ -65,7 +66,6 @@ _TIME_AND_SELF = {
 _PLAIN = {**_DESCRIPTORS, **_SOCKETS, **_MEMORY, **_THREADS, **_SIGNALS, **_TIME_AND_SELF}
 
 _CHECKED: dict[str, tuple[int, tuple[Argument, ...]]] = {
-    "ioctl": (16, (Argument(1, _IOCTL),)),
     "clone": (56, (Argument(0, (_THREAD_FLAGS,), _THREAD_FLAGS | _NAMESPACE_FLAGS),)),
     "fcntl": (72, (Argument(1, _FCNTL),)),
     "getpriority": (140, (Argument(0, _SELF), Argument(1, _SELF))),
@@ -78,27 +78,30 @@ _CHECKED: dict[str, tuple[int, tuple[Argument, ...]]] = {
     "prlimit64": (302, (Argument(0, _SELF),)),
 }
 
+_IOCTL_NUMBER = 16
 _TGKILL = 234
 _CLONE3 = 435
 
 
-def _rules() -> list[Rule]:
+def _rules(ioctls: Sequence[int]) -> list[Rule]:
     """The allow list of this very process."""
     return [
         *(Rule(number) for number in _PLAIN.values()),
         *(Rule(number, conditions) for number, conditions in _CHECKED.values()),
+        Rule(_IOCTL_NUMBER, (Argument(1, (*_IOCTL, *ioctls)),)),
         Rule(_TGKILL, (Argument(0, (os.getpid(),)),)),
     ]
 
 
-def enter() -> None:
+def enter(ioctls: Sequence[int] = ()) -> None:
     """Jail this process, all its threads and all that they will start, for good.
 
-    Everything not allowed fails with EPERM. Raises OSError where Linux offers no such jail.
+    ``ioctls`` are requests that it may make of devices that it has opened. Everything not allowed fails
+    with EPERM. Raises OSError where Linux offers no such jail.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     # clone3 hides its flags behind a pointer; glibc uses clone where clone3 does not exist.
-    seccomp.install(seccomp.compile_rules(_rules(), {_CLONE3: errno.ENOSYS}))
+    seccomp.install(seccomp.compile_rules(_rules(ioctls), {_CLONE3: errno.ENOSYS}))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.bzimage import unpack_kernel
 from xenolith.builder.image_file import ImageFile
+from xenolith.engine.choice import EngineName, open_devices
 from xenolith.machine import jail
 from xenolith.machine.event_loop import EventLoop
 from xenolith.toolstack.config import DomainConfig
@@ -45,7 +46,7 @@ class Handover(NamedTuple):
 def main(handover: Handover, build: MachineFactory) -> None:
     """Be the domain's process: build the machine and serve until it is stopped."""
     process = DomainProcess(handover)
-    jail.enter()
+    jail.enter(open_devices(EngineName(handover.config["engine"])))
     process.build(build)
     process.run()
 

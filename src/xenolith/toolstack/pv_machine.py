@@ -36,7 +36,7 @@ class PvMachine(DomainMachine[PvDomain]):
         if assignment.kernel is None:
             raise BuildError("a PV domain needs a kernel: set kernel=")
         if config.engine is EngineChoice.KVM:
-            raise BuildError('engine="kvm" is not there yet: use engine="unicorn"')
+            raise BuildError('engine="kvm" does not run type="pv" yet: use engine="unicorn"')
         frames, most = (size * _MIB >> PAGE_SHIFT for size in (config.memory, config.maxmem))
         image = plan_pv(assignment.kernel, assignment.ramdisk, frames)
         domain = PvDomain(

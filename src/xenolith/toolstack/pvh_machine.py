@@ -9,11 +9,10 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.errors import BuildError
 from xenolith.builder.memory_map import ram_ranges
 from xenolith.builder.pvh import PvhPlatform, load_pvh, pvh_platform
-from xenolith.engine.choice import new_hvm_engine
-from xenolith.engine.hvm import CpuState
+from xenolith.engine.choice import EngineName, hvm_engine_maker
+from xenolith.engine.hvm import CpuState, EngineError
 from xenolith.hypervisor.hvm.domain import HvmDomain
 from xenolith.machine.address import PAGE_SHIFT, Gfn, GuestPhys
-from xenolith.toolstack.config import EngineChoice
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.domain_machine import (
     KIB_PER_PAGE,
@@ -33,16 +32,18 @@ class PvhMachine(DomainMachine[HvmDomain]):
         config = assignment.config
         if assignment.kernel is None:
             raise BuildError("a PVH domain needs a kernel: set kernel=")
-        if config.engine is EngineChoice.KVM:
-            raise BuildError('engine="kvm" is not there yet: use engine="unicorn"')
         memory_size = config.maxmem * _MIB
         ram = tuple(
             (Gfn(part.start >> PAGE_SHIFT), part.size >> PAGE_SHIFT)
             for part in ram_ranges(memory_size)
         )
-        domain = HvmDomain(
-            domain_parameters(assignment, ram), new_hvm_engine, ProcessEvents(events)
-        )
+        new_engine = hvm_engine_maker(EngineName(config.engine))
+        try:
+            domain = HvmDomain(
+                domain_parameters(assignment, ram), new_engine, ProcessEvents(events)
+            )
+        except EngineError as error:
+            raise BuildError(f'engine="{config.engine}" cannot be used: {error}') from None
         super().__init__(domain, events)
         status = events.status
         status.set_memory(domain.p2m.populated * KIB_PER_PAGE)

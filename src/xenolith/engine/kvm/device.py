@@ -37,9 +37,9 @@ Leaf = tuple[int, int, int, int]
 
 def request(fd: int, number: int, argument: ctypes.Structure | int | None = None) -> int:
     """ioctl(2) with a structure's address or a plain value; OSError."""
-    if isinstance(argument, ctypes.Structure):
-        argument = ctypes.addressof(argument)
-    result: int = _libc.ioctl(fd, number, argument)
+    # A structure stays referenced, by its own name, until the call is over.
+    value = ctypes.addressof(argument) if isinstance(argument, ctypes.Structure) else argument
+    result: int = _libc.ioctl(fd, number, value)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

@@ -9,7 +9,7 @@ from xenolith.engine.hvm import ExitHandler, MmioHandler
 from xenolith.engine.kvm.address_space import AddressSpace
 from xenolith.engine.kvm.device import KvmDevice
 from xenolith.engine.kvm.host_tsc import tsc_reader
-from xenolith.engine.kvm.kick import Kicker
+from xenolith.engine.kvm.kick import Kicker, take_kicks
 from xenolith.engine.kvm.processor import DIRECT_MSRS
 from xenolith.engine.kvm.vcpu import HYPERCALL_INSTRUCTION, KvmVcpu
 from xenolith.machine.address import Gfn, GuestPhys, Mfn
@@ -31,6 +31,7 @@ class KvmEngine:
         self._current: KvmVcpu | None = None
         self._vcpus: list[KvmVcpu] = []
         self._read_tsc = tsc_reader()
+        take_kicks()
 
     def new_vcpu(self, handler: ExitHandler) -> KvmVcpu:
         """See HvmEngine."""
