@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import re
 import signal
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +106,23 @@ def test_its_memory_shrinks_and_grows(host: Host) -> None:
     eventually(lambda: host.row("web").memory == 180, host.list)
     host.xl("mem-set", "web", 400)
     eventually(lambda: host.row("web").memory == 400, host.list)
+
+
+def test_its_disk_is_read_and_written(host: Host, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    content = random.Random(1).randbytes(8 << 20)
+    image.write_bytes(content)
+    host.xl("create", host.config("web", type="pv", vcpus=2, disk=[f"{image},raw,xvda,w"]))
+    with host.terminal("console", "web") as terminal:
+        terminal.wait_for(b"# ", timeout=90)
+        seen = terminal.run("md5sum /dev/xvda", 60)
+        assert hashlib.md5(content).hexdigest() in seen
+        terminal.run("dd if=/bin/busybox of=/dev/xvda bs=64k count=10 seek=32 conv=fsync", 60)
+        written = terminal.run("head -c 655360 /bin/busybox | md5sum", 60)
+    changed = image.read_bytes()
+    start, end = 32 << 16, 42 << 16
+    assert hashlib.md5(changed[start:end]).hexdigest() in written
+    assert changed[:start] + changed[end:] == content[:start] + content[end:]
 
 
 def test_it_reboots_and_shuts_down_on_request(host: Host) -> None:
