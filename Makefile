@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: run assets debian debian-image test test-packages test-fast test-slow check bench clean
 
-$(BIN)/.installed: pyproject.toml setup.py $(wildcard src/xenolith/engine/unicorn/*.c)
+$(BIN)/.installed: pyproject.toml setup.py $(shell find src -name '*.[ch]')
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -66,6 +66,12 @@ struct mmu {
     uint64_t version; /* what xen_version says */
 };
 
+/* For whoever hands the structure in: built from another version of this file, it would be something else. */
+uint64_t xenolith_mmu_size(void)
+{
+    return sizeof(struct mmu);
+}
+
 static uint64_t *word_at(const struct mmu *mmu, uint64_t address)
 {
     return (uint64_t *)(mmu->memory + address);

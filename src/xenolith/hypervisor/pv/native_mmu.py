@@ -32,6 +32,9 @@ def load_mmu() -> ctypes.CDLL:
     """The C code beside this module."""
     for path in Path(__file__).parent.glob("_mmu*.so"):
         library = ctypes.CDLL(str(path))
+        library.xenolith_mmu_size.restype = c_uint64
+        if library.xenolith_mmu_size() != ctypes.sizeof(_Mmu):
+            raise EngineError("the hypervisor's C code is of another version: reinstall xenolith")
         library.xenolith_mmu_update_l1.argtypes = [c_void_p, c_uint64, c_uint32, c_uint64, c_uint64]
         library.xenolith_mmu_validate_l1.argtypes = [c_void_p, c_uint64]
         library.xenolith_mmu_invalidate_l1.argtypes = [c_void_p, c_uint64]

@@ -125,6 +125,9 @@ def load_traps() -> ctypes.CDLL:
     """The C hooks beside this module."""
     for path in Path(__file__).parent.glob("_traps*.so"):
         hooks = ctypes.CDLL(str(path))
+        hooks.xenolith_pv_sizes.restype = c_uint64
+        if hooks.xenolith_pv_sizes() != ctypes.sizeof(TrapContext) << 32 | ctypes.sizeof(VcpuState):
+            raise EngineError("the engine's C hooks are of another version: reinstall xenolith")
         hooks.xenolith_pv_resume.argtypes = [c_void_p]
         hooks.xenolith_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
         hooks.xenolith_pv_read.argtypes = [c_void_p, c_uint64, c_void_p, c_uint64]
