@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from xenolith.storage.lock import Access
+from xenolith.storage.locked_file import open_file
 from xenolith.storage.open import open_image
+from xenolith.storage.vhd.create import vhd_parent
+from xenolith.storage.vhd.rewrite import reparent
 
 from .host import Host, kill
 from .terminal import Terminal
@@ -145,3 +149,23 @@ def test_what_is_no_file_of_a_disk_with_a_parent_is_refused(host: Host, tmp_path
     assert refused.returncode == 1
     assert f"{base} is in use" in refused.stderr
     host.xl("block-coalesce", "web", "xvda")
+
+
+def test_what_a_header_names_is_not_written_unless_the_domain_was_given_it(
+    host: Host, tmp_path: Path
+) -> None:
+    base, path, other = (tmp_path / name for name in ("base", "disk", "other"))
+    vhd("create", base, SIZE)
+    vhd("snapshot", base, path)
+    vhd("create", other, SIZE)
+    before = other.read_bytes()
+    create(host, path)
+    # As a guest might that broke out of its engine: its process may write the file.
+    file, parent = open_file(path, Access.WRITE), open_file(other, Access.READ)
+    reparent(file, vhd_parent(parent))
+    file.close()
+    parent.close()
+    refused = host.try_xl("block-coalesce", "web", "xvda")
+    assert refused.returncode == 1
+    assert f"{path} has no parent" in refused.stderr
+    assert other.read_bytes() == before
