@@ -26,6 +26,7 @@ from xenolith.builder.pv_page_tables import PvPageTables
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestPhys, GuestVirt
 
 _MAGIC = b"xen-3.0-x86_64"
+_FRAMES_AT_ONCE = 1 << 18
 
 
 class PseudoPhysicalMemory(Protocol):
@@ -109,9 +110,7 @@ def load_pv(
         memory.write(GuestPhys(page), hypercall_page())
     if ramdisk is not None and layout.ramdisk is not None:
         _load(ramdisk, 0, layout.ramdisk.size, memory, _physical(layout.ramdisk.pfn))
-    first = platform.first_mfn
-    numbers = array("Q", range(first, first + platform.frames))
-    memory.write(_physical(layout.p2m.pfn), numbers.tobytes())
+    _write_p2m(layout, platform, memory)
     _build_page_tables(layout, platform, memory)
     record = _start_info(layout, platform, command_line)
     memory.write(_physical(layout.start_info), START_INFO.pack(record))
@@ -128,6 +127,14 @@ def _load(
 ) -> None:
     if size and memory.load(address, image.fd, offset, size) < size:
         raise image.truncated()
+
+
+def _write_p2m(layout: PvLayout, platform: PvPlatform, memory: PseudoPhysicalMemory) -> None:
+    for start in range(0, platform.frames, _FRAMES_AT_ONCE):
+        end = min(platform.frames, start + _FRAMES_AT_ONCE)
+        numbers = array("Q", range(platform.first_mfn + start, platform.first_mfn + end))
+        address = _physical(layout.p2m.pfn) + start * numbers.itemsize
+        memory.write(GuestPhys(address), numbers.tobytes())
 
 
 def _physical(pfn: int) -> GuestPhys:

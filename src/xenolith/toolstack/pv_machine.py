@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 from xenolith.abi.arch_x86_pv import FLAT_RING3_CS64, FLAT_RING3_SS64
 from xenolith.abi.hvm_start_info import MemmapType
 from xenolith.abi.memory import E820Entry
@@ -49,7 +47,7 @@ class PvMachine(DomainMachine[PvDomain]):
         memory.on_populated = lambda populated: events.status.set_memory(populated * KIB_PER_PAGE)
         domain.memory_map = (E820Entry(0, config.maxmem * _MIB, MemmapType.RAM),)
         first = memory.first_ram
-        domain.engine.m2p[first : first + frames] = memoryview(array("Q", range(frames)))
+        memory.number_frames(frames)
         console, xenstore = self._connect_rings(
             Gfn(first + image.layout.console), Gfn(first + image.layout.xenstore)
         )

@@ -6,6 +6,7 @@ channels and grants need not know the difference.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Sequence
 
 from xenolith.abi.errno import Errno, XenError
@@ -18,6 +19,7 @@ XEN_FRAMES = 1024
 """Frames in front of RAM: shared info, grant frames. So no frame number is what the guest counts it as."""
 
 INVALID_M2P_ENTRY = (1 << 64) - 1
+_FRAMES_AT_ONCE = 1 << 18
 
 
 class PvMemory:
@@ -151,6 +153,14 @@ class PvMemory:
         self.populated += 1
         self.on_populated(self.populated)
         return mfn
+
+    def number_frames(self, count: int) -> None:
+        """Enter the first ``count`` frames of RAM into the machine-to-physical table, in their order."""
+        table = self._engine.m2p
+        for start in range(0, count, _FRAMES_AT_ONCE):
+            end = min(count, start + _FRAMES_AT_ONCE)
+            first = self.first_ram + start
+            table[first : first + end - start] = memoryview(array("Q", range(start, end)))
 
     def write(self, address: GuestPhys, data: bytes | memoryview) -> None:
         """PhysicalMemory: store bytes at a pseudo-physical address."""
