@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import kvm_host
 import pytest
 
 from xenolith.engine import choice
 from xenolith.engine.choice import VARIABLE, EngineName
 from xenolith.engine.hvm import EngineError
-from xenolith.engine.kvm import device
+from xenolith.engine.kvm import device, measure
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,32 @@ def test_what_could_not_be_opened_is_told_when_the_engine_is_made() -> None:
     assert not choice.open_devices(EngineName.KVM)
     with pytest.raises(EngineError, match="/dev/there-is-none cannot be opened"):
         choice.new_hvm_engine(1, EngineName.KVM)
+
+
+@pytest.mark.usefixtures("no_kvm")
+def test_the_report_tells_why_there_is_no_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert choice.report() == (
+        "hvm unicorn, pv unicorn; no kvm: /dev/there-is-none cannot be opened: "
+        "No such file or directory"
+    )
+
+
+def test_the_report_tells_how_fast_kvm_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kvm_host.device()
+    monkeypatch.setenv(VARIABLE, "kvm")
+    found = re.fullmatch(
+        r"hvm kvm, pv unicorn; kvm if asked for: ring 0 (native|emulated), "
+        r"(\d+\.\d) million instructions/s",
+        choice.report(),
+    )
+    assert found, choice.report()
+    assert (found[1] == "native") == (float(found[2]) > 20)
+
+
+def test_a_kvm_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    kvm = kvm_host.device()
+    endless = b"\xeb\xfe"
+    monkeypatch.setattr(measure, "_LOOP_AND_HALT", endless)
+    with pytest.raises(EngineError, match="KVM does not get through 1000 instructions"):
+        measure.ring_0_rate(kvm)

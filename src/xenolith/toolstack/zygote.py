@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Iterable
 
+from xenolith.engine.choice import report as engine_report
 from xenolith.machine.event_loop import READ, EventLoop
 from xenolith.toolstack import domain_process, rpc
 from xenolith.toolstack.domain_process import Handover
@@ -73,6 +74,7 @@ class Zygote:
 
     def serve(self) -> Handover | None:
         """Serve until the daemon goes away; return early, in each child, with its handover."""
+        self._daemon.notify("engines", {"report": engine_report()})
         try:
             self._loop.run()
         except _Forked as child:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from xenolith.abi.cpuid import XEN_CPUID_FIRST_LEAF
-from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Segment, Vector
+from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Vector
 from xenolith.engine.kvm import api
 from xenolith.engine.kvm.device import Leaf
 from xenolith.engine.kvm.processor import Processor
+from xenolith.engine.kvm.segments import load_segment
 
 if TYPE_CHECKING:
     from xenolith.engine.kvm.engine import KvmEngine
@@ -60,7 +61,7 @@ class KvmVcpu:
             setattr(registers, name, value)
         registers.rip, registers.rsp, registers.rflags = state.rip, state.rsp, state.rflags
         for name in ("cs", "ds", "es", "ss", "tr"):
-            _load(getattr(special, name), getattr(state, name))
+            load_segment(getattr(special, name), getattr(state, name))
         special.fs = special.gs = special.ds
         special.ldt.unusable = 1
         special.gdt.limit = special.idt.limit = _TABLE_LIMIT
@@ -164,12 +165,3 @@ class KvmVcpu:
         for leaf in range(XEN_CPUID_FIRST_LEAF, XEN_CPUID_FIRST_LEAF + _XEN_LEAVES):
             for subleaf in range(_TIME_SUBLEAVES):
                 yield leaf, subleaf, api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX, cpuid(leaf, subleaf)
-
-
-def _load(target: api.Segment, segment: Segment) -> None:
-    """A segment register from its attributes in the VMCB's format."""
-    attributes = segment.attributes
-    target.base, target.limit, target.selector = segment.base, segment.limit, segment.selector
-    target.type, target.s, target.dpl = attributes & 15, attributes >> 4 & 1, attributes >> 5 & 3
-    target.present, target.avl = attributes >> 7 & 1, attributes >> 8 & 1
-    target.l, target.db, target.g = (attributes >> bit & 1 for bit in (9, 10, 11))

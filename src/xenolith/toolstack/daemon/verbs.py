@@ -113,8 +113,8 @@ def _resolved(daemon: Daemon, wanted: str) -> int:
     return domain.domid
 
 
-def _info(_daemon: Daemon, request: Request) -> None:
-    request.reply(host_info.info())
+def _info(daemon: Daemon, request: Request) -> None:
+    request.reply(host_info.info() | {"engines": daemon.zygote.engines})
 
 
 def _vcpus(daemon: Daemon, request: Request) -> None:

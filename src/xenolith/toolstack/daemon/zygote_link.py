@@ -33,6 +33,8 @@ class ZygoteLink:
     def __init__(self, loop: EventLoop, on_ended: Callable[[int, int], None]) -> None:
         self._loop = loop
         self._on_ended = on_ended
+        self.engines = "not measured yet"
+        """What the zygote says of the engines."""
         self._connection = self._start()
 
     def spawn(self, domid: int, config: rpc.Body, fds: dict[str, int], then: Spawned) -> None:
@@ -74,6 +76,8 @@ class ZygoteLink:
     def _serve(self, request: Request) -> None:
         if request.method == "ended":
             self._on_ended(request.params["pid"], request.params["code"])
+        elif request.method == "engines":
+            self.engines = request.params["report"]
 
     def _reap(self, pid: int, pidfd: int) -> None:
         _, status = os.waitpid(pid, 0)

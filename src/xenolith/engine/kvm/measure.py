@@ -1,0 +1,72 @@
+"""How fast this host's KVM runs a guest's kernel: there are hosts whose KVM emulates ring 0.
+
+Those run programs natively and kernels a thousand times slower, so that the existence of /dev/kvm says nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from xenolith.engine.hvm import FLAT_CODE_32, FLAT_DATA_32, TASK_32, EngineError
+from xenolith.engine.kvm import api
+from xenolith.engine.kvm.device import KvmDevice
+from xenolith.engine.kvm.processor import Processor
+from xenolith.engine.kvm.segments import load_segment
+from xenolith.machine.address import PAGE_SIZE
+from xenolith.machine.memory import MachineMemory
+
+NATIVE_RATE = 20e6
+"""Instructions a second in ring 0: above, the processor itself executes them."""
+
+_ITERATIONS = 500
+_LOOP_AND_HALT = b"\xff\xc9" + b"\x75\xfc" + b"\xf4"
+"""1: dec ecx; jnz 1b; hlt"""
+_INSTRUCTIONS = 2 * _ITERATIONS
+_PATIENCE_S = 0.05
+
+
+def ring_0_rate(device: KvmDevice) -> float:
+    """Instructions a second of a loop in protected mode, its entry and exit included; EngineError.
+
+    On the main thread only, whose alarm it uses. The loop takes under 1 ms where it is emulated.
+    """
+    memory = MachineMemory(1)
+    memory.write(0, _LOOP_AND_HALT)
+    machine = device.create_machine()
+    try:
+        machine.add_slot(0, PAGE_SIZE, memory.address)
+        processor = Processor(machine, 0)
+        try:
+            registers, special = processor.run.s.regs, processor.run.s.sregs
+            registers.rcx, registers.rflags = _ITERATIONS, 2
+            load_segment(special.cs, FLAT_CODE_32)
+            for name in ("ds", "es", "fs", "gs", "ss"):
+                load_segment(getattr(special, name), FLAT_DATA_32)
+            load_segment(special.tr, TASK_32)
+            special.ldt.unusable = 1
+            special.cr0 = 0x11
+            processor.mark_all_registers()
+            begin = time.perf_counter()
+            reason = _enter_for_a_moment(processor)
+            took = time.perf_counter() - begin
+        finally:
+            processor.close()
+    finally:
+        machine.close()
+    if reason != api.KVM_EXIT_HLT:
+        raise processor.failure()
+    return _INSTRUCTIONS / took
+
+
+def _enter_for_a_moment(processor: Processor) -> int:
+    """Run until an exit, which must come soon: nothing may hang on a host whose KVM is broken."""
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
+    try:
+        return processor.enter()
+    except InterruptedError:
+        raise EngineError(f"KVM does not get through {_INSTRUCTIONS} instructions") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
