@@ -9,36 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from xenolith.engine.kvm import api
+from xenolith.engine.kvm import api, structures
 
 STRUCTURES = {
-    "kvm_segment": api.Segment,
-    "kvm_dtable": api.Table,
-    "kvm_sregs": api.SpecialRegisters,
-    "kvm_regs": api.GeneralRegisters,
-    "kvm_vcpu_events": api.VcpuEvents,
-    "kvm_userspace_memory_region": api.MemoryRegion,
-    "kvm_enable_cap": api.EnableCap,
-    "kvm_interrupt": api.Interrupt,
-    "kvm_cpuid_entry2": api.CpuidEntry,
-    "kvm_msr_entry": api.Msr,
-    "kvm_msr_filter_range": api.MsrFilterRange,
-    "kvm_msr_filter": api.MsrFilter,
-    "kvm_device_attr": api.DeviceAttribute,
-    "kvm_fpu": api.Fpu,
+    "kvm_segment": structures.Segment,
+    "kvm_dtable": structures.Table,
+    "kvm_sregs": structures.SpecialRegisters,
+    "kvm_regs": structures.GeneralRegisters,
+    "kvm_vcpu_events": structures.VcpuEvents,
+    "kvm_userspace_memory_region": structures.MemoryRegion,
+    "kvm_enable_cap": structures.EnableCap,
+    "kvm_interrupt": structures.Interrupt,
+    "kvm_cpuid_entry2": structures.CpuidEntry,
+    "kvm_msr_entry": structures.Msr,
+    "kvm_msr_filter_range": structures.MsrFilterRange,
+    "kvm_msr_filter": structures.MsrFilter,
+    "kvm_device_attr": structures.DeviceAttribute,
+    "kvm_fpu": structures.Fpu,
 }
 RUN_FIELDS = {
-    "exit_reason": api.Run.exit_reason.offset,
-    "if_flag": api.Run.if_flag.offset,
-    "io": api.Run.exit.offset,
-    "io.data_offset": api.Run.exit.offset + api.IoExit.data_offset.offset,
-    "mmio.is_write": api.Run.exit.offset + api.MmioExit.is_write.offset,
-    "msr.data": api.Run.exit.offset + api.MsrExit.data.offset,
-    "internal.data": api.Run.exit.offset + api.InternalError.data.offset,
-    "kvm_valid_regs": api.Run.kvm_valid_regs.offset,
-    "s.regs": api.Run.s.offset,
-    "s.regs.sregs": api.Run.s.offset + api.SyncedRegisters.sregs.offset,
-    "s.regs.events": api.Run.s.offset + api.SyncedRegisters.events.offset,
+    "exit_reason": structures.Run.exit_reason.offset,
+    "if_flag": structures.Run.if_flag.offset,
+    "io": structures.Run.exit.offset,
+    "io.data_offset": structures.Run.exit.offset + structures.IoExit.data_offset.offset,
+    "mmio.is_write": structures.Run.exit.offset + structures.MmioExit.is_write.offset,
+    "msr.data": structures.Run.exit.offset + structures.MsrExit.data.offset,
+    "internal.data": structures.Run.exit.offset + structures.InternalError.data.offset,
+    "kvm_valid_regs": structures.Run.kvm_valid_regs.offset,
+    "s.regs": structures.Run.s.offset,
+    "s.regs.sregs": structures.Run.s.offset + structures.SyncedRegisters.sregs.offset,
+    "s.regs.events": structures.Run.s.offset + structures.SyncedRegisters.events.offset,
 }
 NEWER = {"KVM_EXIT_MEMORY_FAULT"}
 """Not in the headers of every distribution's kernel."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from xenolith.engine.hvm import EngineError
-from xenolith.engine.kvm import api
+from xenolith.engine.kvm import api, structures
 
 PATH = "/dev/kvm"
 
@@ -78,7 +78,7 @@ class KvmDevice:
     @cached_property
     def supported_cpuid(self) -> dict[tuple[int, int], Leaf]:
         """What KVM can let guests see, by leaf and subleaf (0 where there is only one)."""
-        cpuid = api.Cpuid(nent=api.MAX_CPUID_ENTRIES)
+        cpuid = structures.Cpuid(nent=structures.MAX_CPUID_ENTRIES)
         request(self.fd, api.KVM_GET_SUPPORTED_CPUID, cpuid)
         return {
             (entry.function, entry.index): (entry.eax, entry.ebx, entry.ecx, entry.edx)
@@ -102,7 +102,7 @@ class KvmMachine:
         self._free_slots: list[int] = []
         self._next_slot = 0
         self._run_size = request(device.fd, api.KVM_GET_VCPU_MMAP_SIZE)
-        request(self.fd, api.KVM_SET_IDENTITY_MAP_ADDR, api.Address(_IDENTITY_MAP_ADDRESS))
+        request(self.fd, api.KVM_SET_IDENTITY_MAP_ADDR, structures.Address(_IDENTITY_MAP_ADDRESS))
         request(self.fd, api.KVM_SET_TSS_ADDR, _TSS_ADDRESS)
 
     def report_msrs(self, direct: Sequence[range]) -> None:
@@ -112,10 +112,10 @@ class KvmMachine:
             | api.KVM_MSR_EXIT_REASON_UNKNOWN
             | api.KVM_MSR_EXIT_REASON_FILTER
         )
-        enable = api.EnableCap(cap=api.KVM_CAP_X86_USER_SPACE_MSR)
+        enable = structures.EnableCap(cap=api.KVM_CAP_X86_USER_SPACE_MSR)
         enable.args[0] = reasons
         request(self.fd, api.KVM_ENABLE_CAP, enable)
-        allowed = api.MsrFilter(flags=api.KVM_MSR_FILTER_DEFAULT_DENY)
+        allowed = structures.MsrFilter(flags=api.KVM_MSR_FILTER_DEFAULT_DENY)
         bitmaps = []
         for entry, msrs in zip(allowed.ranges, direct, strict=False):
             bitmap = (ctypes.c_uint8 * (-(-len(msrs) // 8)))()
@@ -137,7 +137,7 @@ class KvmMachine:
             slot = self._free_slots.pop()
         else:
             slot, self._next_slot = self._next_slot, self._next_slot + 1
-        region = api.MemoryRegion(slot, flags, guest_address, size, host_address)
+        region = structures.MemoryRegion(slot, flags, guest_address, size, host_address)
         try:
             request(self.fd, api.KVM_SET_USER_MEMORY_REGION, region)
         except OSError as error:
@@ -148,7 +148,7 @@ class KvmMachine:
 
     def remove_slot(self, slot: int) -> None:
         """Take a slot's memory away from the guest."""
-        request(self.fd, api.KVM_SET_USER_MEMORY_REGION, api.MemoryRegion(slot))
+        request(self.fd, api.KVM_SET_USER_MEMORY_REGION, structures.MemoryRegion(slot))
         self._free_slots.append(slot)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 
 from xenolith.engine.hvm import EngineError
-from xenolith.engine.kvm import api
+from xenolith.engine.kvm import api, structures
 from xenolith.engine.kvm.device import KvmMachine, Leaf, request
 from xenolith.engine.kvm.registers import KvmRegisters
 
@@ -41,7 +41,7 @@ class Processor:
     def __init__(self, machine: KvmMachine, number: int) -> None:
         self.fd, page = machine.create_vcpu(number)
         self.page = memoryview(page)
-        self.run = api.Run.from_buffer(page)
+        self.run = structures.Run.from_buffer(page)
         self.run.kvm_valid_regs = api.KVM_SYNC_X86_REGS | api.KVM_SYNC_X86_SREGS
         self.registers = KvmRegisters(self.run, self.page)
         self._has_run = False
@@ -75,7 +75,7 @@ class Processor:
 
     def set_cpuid(self, leaves: Iterable[tuple[int, int, int, Leaf]]) -> None:
         """What CPUID returns: leaf, subleaf, KVM's flags, and EAX to EDX of each."""
-        cpuid = api.Cpuid()
+        cpuid = structures.Cpuid()
         for entry, (leaf, subleaf, flags, values) in zip(cpuid.entries, leaves, strict=False):
             entry.function, entry.index, entry.flags = leaf, subleaf, flags
             entry.eax, entry.ebx, entry.ecx, entry.edx = values
@@ -85,11 +85,11 @@ class Processor:
     def clear(self) -> None:
         """Undo all that a run may have left: events, FPU, MSRs; general registers become 0."""
         self.complete()
-        events = api.VcpuEvents(
+        events = structures.VcpuEvents(
             flags=api.KVM_VCPUEVENT_VALID_NMI_PENDING | api.KVM_VCPUEVENT_VALID_SHADOW
         )
         self.request(api.KVM_SET_VCPU_EVENTS, events, "events")
-        self.request(api.KVM_SET_FPU, api.Fpu(fcw=_FCW_RESET, mxcsr=_MXCSR_RESET), "the FPU")
+        self.request(api.KVM_SET_FPU, structures.Fpu(fcw=_FCW_RESET, mxcsr=_MXCSR_RESET), "the FPU")
         self.set_msrs(_RESET_MSRS)
         ctypes.memset(ctypes.addressof(self.run.s), 0, ctypes.sizeof(self.run.s))
 
@@ -99,14 +99,14 @@ class Processor:
 
     def set_msrs(self, values: dict[int, int]) -> None:
         """Write MSRs, 16 at most."""
-        msrs = api.Msrs(nmsrs=len(values))
+        msrs = structures.Msrs(nmsrs=len(values))
         for entry, (index, value) in zip(msrs.entries, values.items(), strict=False):
             entry.index, entry.data = index, value
         self.request(api.KVM_SET_MSRS, msrs, "MSRs")
 
     def raise_exception(self, vector: int, error_code: int) -> None:
         """Deliver an exception that has an error code, at RIP."""
-        events = api.VcpuEvents(
+        events = structures.VcpuEvents(
             exception_injected=1,
             exception_nr=vector,
             exception_has_error_code=1,
@@ -116,7 +116,7 @@ class Processor:
 
     def interrupt(self, vector: int) -> None:
         """Deliver an external interrupt; the run page must have said that it can be taken."""
-        self.request(api.KVM_INTERRUPT, api.Interrupt(vector), "an interrupt")
+        self.request(api.KVM_INTERRUPT, structures.Interrupt(vector), "an interrupt")
         self.run.ready_for_interrupt_injection = 0
 
     def nmi(self) -> None:
@@ -146,8 +146,8 @@ class Processor:
             raise EngineError(f"KVM does not take {what} of a vCPU: {error.strerror}") from None
 
     def _follow_host_tsc(self) -> None:
-        offset = api.Address(0)
-        attribute = api.DeviceAttribute(
+        offset = structures.Address(0)
+        attribute = structures.DeviceAttribute(
             group=api.KVM_VCPU_TSC_CTRL, attr=api.KVM_VCPU_TSC_OFFSET, addr=ctypes.addressof(offset)
         )
         self.request(api.KVM_SET_DEVICE_ATTR, attribute, "the TSC offset")

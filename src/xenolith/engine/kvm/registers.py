@@ -5,19 +5,11 @@ The layout is that of struct kvm_sync_regs (asm/kvm.h).
 
 from __future__ import annotations
 
-from xenolith.engine.kvm.api import (
-    GENERAL_NAMES,
-    KVM_SYNC_X86_REGS,
-    GeneralRegisters,
-    Run,
-)
+from xenolith.engine.kvm.api import KVM_SYNC_X86_REGS
+from xenolith.engine.kvm.structures import GeneralRegisters, Run
 
 _RIP, _RFLAGS = 16, 17
 _RFLAGS_IF = 1 << 9
-_MASK64 = (1 << 64) - 1
-_INSTRUCTION_ORDER = tuple(
-    GENERAL_NAMES.index(name) for name in ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi")
-) + tuple(range(8, 16))
 
 
 def _general(index: int) -> property:
@@ -92,13 +84,3 @@ class KvmRegisters:
     def long_mode(self) -> bool:
         """Whether a 64-bit code segment is running."""
         return bool(self.special.cs.l)
-
-    def general(self, number: int) -> int:
-        """A general register by its number in instructions."""
-        value: int = self.file[_INSTRUCTION_ORDER[number]]
-        return value
-
-    def set_general(self, number: int, value: int) -> None:
-        """Write all 64 bits of a general register."""
-        self.file[_INSTRUCTION_ORDER[number]] = value & _MASK64
-        self.run.kvm_dirty_regs |= KVM_SYNC_X86_REGS

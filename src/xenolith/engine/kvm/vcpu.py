@@ -11,6 +11,7 @@ from xenolith.engine.kvm import api
 from xenolith.engine.kvm.device import Leaf
 from xenolith.engine.kvm.processor import Processor
 from xenolith.engine.kvm.segments import load_segment
+from xenolith.machine.address import PAGE_SIZE
 
 if TYPE_CHECKING:
     from xenolith.engine.kvm.engine import KvmEngine
@@ -24,7 +25,6 @@ _APIC_BASE, _APIC_IS_BOOTSTRAP = 0xFEE00800, 0x100
 _TABLE_LIMIT = 0xFFFF
 _XEN_LEAVES = 6
 _TIME_LEAF, _TIME_SUBLEAVES = 3, 3
-_NO_SUBLEAVES = 0
 
 
 class KvmVcpu:
@@ -123,7 +123,7 @@ class KvmVcpu:
             # KVM has dropped it, and gone on: the guest hears of it at the next instruction.
             self.processor.raise_exception(Vector.GP, 0)
             return
-        device, offset = space.device(address), address % 4096
+        device, offset = space.device(address), address % PAGE_SIZE
         if mmio.is_write:
             device.write(offset, size, int.from_bytes(bytes(mmio.data[:size]), "little"))
         else:
@@ -160,7 +160,7 @@ class KvmVcpu:
         cpuid = self._handler.cpuid
         for leaf, subleaf in supported:
             if leaf >> 16 != XEN_CPUID_FIRST_LEAF >> 16:
-                flags = api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in indexed else _NO_SUBLEAVES
+                flags = api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in indexed else 0
                 yield leaf, subleaf, flags, cpuid(leaf, subleaf)
         for leaf in range(XEN_CPUID_FIRST_LEAF, XEN_CPUID_FIRST_LEAF + _XEN_LEAVES):
             for subleaf in range(_TIME_SUBLEAVES):
