@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from xenolith.engine.vcpu import Engine, EngineVcpu
 from xenolith.machine.address import Gfn, GuestPhys, Mfn
 
 
@@ -163,7 +164,7 @@ class Registers(Protocol):
         """Whether a 64-bit code segment is running."""
 
 
-class HvmVcpu(Protocol):
+class HvmVcpu(EngineVcpu, Protocol):
     """A vCPU's share of the engine."""
 
     @property
@@ -173,17 +174,11 @@ class HvmVcpu(Protocol):
     def reset(self, state: CpuState) -> None:
         """Start over with these registers at the next run."""
 
-    def run(self) -> None:
-        """Run the guest until the engine's ``stop`` or ``kick``; EngineError if it cannot go on."""
-
-    def repeat_hypercall(self) -> None:
-        """From its handler: make the guest execute the hypercall instruction again."""
-
     def inject_nmi(self) -> None:
         """Deliver an NMI as soon as the guest can take one."""
 
 
-class HvmEngine(Protocol):
+class HvmEngine(Engine, Protocol):
     """A domain's engine: its vCPUs and its guest-physical address space."""
 
     hypercall_instruction: bytes
@@ -204,26 +199,8 @@ class HvmEngine(Protocol):
     def map_mmio(self, address: GuestPhys, handler: MmioHandler) -> None:
         """Put a page of device registers at a guest-physical address."""
 
-    def stop(self) -> None:
-        """From an exit handler: make :meth:`HvmVcpu.run` return after this exit."""
-
-    def kick(self) -> None:
-        """From any thread: make :meth:`HvmVcpu.run` return soon. Harmless when nothing runs."""
-
     def intercept_pause(self) -> None:
         """Ask for PAUSE exits from now on."""
 
     def invalidate_code(self, gfn: Gfn, count: int) -> None:
         """Frames were written from outside the guest: forget code translated from them."""
-
-    def forget_code(self) -> None:
-        """Give back the memory of what can be made anew, while no vCPU runs: the domain is idle."""
-
-    def tsc(self) -> int:
-        """The time stamp counter as the guest reads it."""
-
-    def base_cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        """What the engine's processor can do, before the hypervisor's policy."""
-
-    def close(self) -> None:
-        """Release the engine."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from xenolith.engine.vcpu import Engine, EngineVcpu
 from xenolith.machine.address import GuestVirt, Mfn
 
 
@@ -125,7 +126,7 @@ class PvRegisters(Protocol):
         """Write all 64 bits of a general register."""
 
 
-class PvVcpu(Protocol):
+class PvVcpu(EngineVcpu, Protocol):
     """A vCPU's share of the engine."""
 
     @property
@@ -140,17 +141,8 @@ class PvVcpu(Protocol):
     def reset(self, state: PvCpuState) -> None:
         """Start over with these registers at the next run."""
 
-    def run(self) -> None:
-        """Run the guest until the engine's ``stop`` or ``kick``; EngineError if it cannot go on."""
-
-    def repeat_hypercall(self) -> None:
-        """From its handler: make the guest execute the hypercall instruction again."""
-
     def inject(self, vector: int, error_code: int = 0) -> None:
         """From the handler of a trap: deliver an exception at RIP to the guest's kernel."""
-
-    def inject_nmi(self) -> None:
-        """Deliver an NMI as soon as the guest can take one."""
 
     def use_info(self, address: int) -> None:
         """Its vcpu_info is at this machine byte address from now on."""
@@ -190,7 +182,7 @@ class PvVcpu(Protocol):
         """CR0.TS: whether the next FPU instruction raises #NM."""
 
 
-class PvEngine(Protocol):
+class PvEngine(Engine, Protocol):
     """A domain's engine: its vCPUs, and what of the address space is Xen's."""
 
     m2p: memoryview
@@ -213,23 +205,5 @@ class PvEngine(Protocol):
     def call_natively(self, calls: NativeCalls | None) -> None:
         """Ask native code first, from now on, or ask no such code; what it has to do with must be kept alive."""
 
-    def stop(self) -> None:
-        """From the handler of a trap: make :meth:`PvVcpu.run` return after it."""
-
-    def kick(self) -> None:
-        """From any thread: make :meth:`PvVcpu.run` return soon. Harmless when nothing runs."""
-
     def invalidate_code(self, mfn: Mfn, count: int) -> None:
         """Frames were written from outside the guest: forget code translated from them."""
-
-    def forget_code(self) -> None:
-        """Give back the memory of what can be made anew, while no vCPU runs: the domain is idle."""
-
-    def tsc(self) -> int:
-        """The time stamp counter as the guest reads it."""
-
-    def base_cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        """What the engine's processor can do, before the hypervisor's policy."""
-
-    def close(self) -> None:
-        """Release the engine."""

@@ -44,5 +44,8 @@ class Engine(Protocol):
     def tsc(self) -> int:
         """The time stamp counter as the guest reads it."""
 
+    def base_cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """What the engine's processor can do, before the hypervisor's policy."""
+
     def close(self) -> None:
         """Release the engine."""
