@@ -40,12 +40,10 @@ RUN_FIELDS = {
     "s.regs.sregs": structures.Run.s.offset + structures.SyncedRegisters.sregs.offset,
     "s.regs.events": structures.Run.s.offset + structures.SyncedRegisters.events.offset,
 }
-NEWER = {"KVM_EXIT_MEMORY_FAULT"}
-"""Not in the headers of every distribution's kernel."""
 NUMBERS = {
     name: value
     for name, value in vars(api).items()
-    if name.startswith("KVM_") and isinstance(value, int) and name not in NEWER
+    if name.startswith("KVM_") and isinstance(value, int)
 }
 
 

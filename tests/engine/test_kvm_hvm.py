@@ -5,24 +5,35 @@ Where KVM emulates ring 0 the same guests run, slowly: none of them is long.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import assembler as asm
 import pytest
-from engine_guest import CODE, DATA, FRAMES, HOLE, Guest, Handler
+from engine_guest import (
+    CODE,
+    DATA,
+    FRAMES,
+    HOLE,
+    USER_CODE,
+    USER_DATA,
+    USER_STACK,
+    Guest,
+    Handler,
+)
 from kvm_host import device
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm import device as kvm_device
 from xenolith.engine.kvm.engine import KvmEngine
 from xenolith.engine.kvm.kick import take_kicks
+from xenolith.engine.kvm.measure import NATIVE_RATE
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
 WAIT = asm.mov("rcx", 20_000) + b"\xff\xc9" + b"\x75\xfc"
 """mov rcx, 20000; 1: dec ecx; jnz 1b. An emulator looks for interrupts now and then only."""
-NMI = 2
-GP = 13
+NMI, BREAKPOINT, GP = 2, 3, 13
 
 
 class IdentifyingHandler(Handler):
@@ -254,6 +265,52 @@ def test_empty_frames_are_nothing_and_can_be_filled_again(guest: Guest) -> None:
     guest.run(asm.load("rbx", address) + asm.load("rsi", address + PAGE_SIZE))
     assert guest.registers.rbx == 0x5678
     assert guest.registers.rsi == (1 << 64) - 1
+
+
+def in_user_mode(code: bytes) -> bytes:
+    """Code that has a program execute the code given."""
+    at = CODE + 256
+    enter = (
+        asm.push(USER_DATA)
+        + asm.push(USER_STACK)
+        + asm.push(2)
+        + asm.push(USER_CODE)
+        + asm.push(at)
+        + asm.IRETQ
+    )
+    return enter.ljust(256, asm.NOP) + code + asm.INT3
+
+
+def test_a_program_finds_nothing_in_empty_frames_either(guest: Guest) -> None:
+    """Where ring 0 is emulated it is only here that the processor itself meets what the host does not let it."""
+    hole = Gfn(0x400)
+    guest.engine.unmap(hole, 8)
+    address = (hole + 2) * PAGE_SIZE
+    guest.run(in_user_mode(asm.store(address, "rsp") + asm.load("rbx", address)))
+    assert guest.handler.traps[0].vector == BREAKPOINT
+    assert guest.handler.traps[0].cs == USER_CODE
+    assert guest.registers.rbx == (1 << 64) - 1
+    assert guest.read64(address) == 0
+    guest.engine.map(Gfn(hole + 2), Mfn(hole + 2))
+    guest.run(in_user_mode(asm.mov("rbx", 6) + asm.store(address, "rbx")))
+    assert guest.read64(address) == 6
+
+
+def test_a_program_meets_readonly_frames(guest: Guest) -> None:
+    guest.engine.map_readonly(Gfn(FRAMES), Mfn(FRAMES))
+    guest.run(in_user_mode(asm.store(FRAMES * PAGE_SIZE, "rsp")))
+    assert (guest.handler.traps[0].vector, guest.handler.traps[0].error_code) == (GP, 0)
+    assert guest.read64(FRAMES * PAGE_SIZE) == 0
+
+
+def test_programs_run_on_the_processor_itself(guest: Guest) -> None:
+    """Whatever is with ring 0: a loop of 20 million instructions takes its time."""
+    count = 10_000_000
+    begin = time.perf_counter()
+    guest.run(in_user_mode(asm.mov("rcx", count) + b"\xff\xc9" + b"\x75\xfc"))
+    assert guest.registers.rcx == 0
+    assert guest.handler.traps[0].vector == BREAKPOINT
+    assert 2 * count / (time.perf_counter() - begin) > NATIVE_RATE
 
 
 def test_a_frame_may_be_put_in_place_of_another(guest: Guest) -> None:

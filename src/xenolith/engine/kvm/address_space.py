@@ -1,19 +1,20 @@
 """The guest-physical address space of one domain on KVM: memory slots over maps of the domain's memory file.
 
 A slot never changes while its frames do: what stands behind a page is a matter of the host's map of the slot, and
-KVM follows that. Empty frames are host pages that nobody may touch; those that a guest touches are cut out of
-their slot.
+KVM follows that. Empty frames are host pages that nobody may touch; once a guest touches one, all are cut out of
+their slots, which costs a request or two for each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 from xenolith.engine.hvm import MmioHandler
 from xenolith.engine.kvm import api
 from xenolith.engine.kvm.device import KvmMachine
 from xenolith.machine import host_map
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, Mfn
+from xenolith.machine.address import PAGE_SHIFT, Gfn, Mfn
 from xenolith.machine.memory import MachineMemory
 
 
@@ -50,21 +51,23 @@ class AddressSpace:
         self._memory_fd = memory.fd
         self._regions: list[_Region] = []
         self._maps: list[tuple[int, int]] = []
+        self._holes: set[int] = set()
+        """Empty frames that are within a slot."""
         self._devices: dict[int, MmioHandler] = {}
         self._void = Void()
 
     def map(self, gfn: Gfn, mfn: Mfn, count: int) -> None:
         """Back guest frames by machine frames."""
         end = gfn + count
+        self._holes.difference_update(range(gfn, end))
         while gfn < end:
             region, upto = self._region(gfn, end)
             part = upto - gfn
             if region is None:
                 self._add(gfn, mfn, part)
             elif region.readonly:
-                self._cut(region, gfn)
-                self._add(gfn, mfn, 1)
-                part = 1
+                self._cut(region, gfn, upto)
+                self._add(gfn, mfn, part)
             else:
                 # The page belongs to a slot's map, which is this object's.
                 host_map.replace_shared(
@@ -74,9 +77,10 @@ class AddressSpace:
 
     def map_readonly(self, gfn: Gfn, mfn: Mfn) -> None:
         """As :meth:`map` for one frame, which the guest may only read."""
-        region, _ = self._region(gfn, gfn + 1)
+        self._holes.discard(gfn)
+        region, upto = self._region(gfn, gfn + 1)
         if region is not None:
-            self._cut(region, gfn)
+            self._cut(region, gfn, upto)
         self._add(gfn, mfn, 1, readonly=True)
 
     def unmap(self, gfn: Gfn, count: int) -> None:
@@ -85,9 +89,10 @@ class AddressSpace:
         while gfn < end:
             region, upto = self._region(gfn, end)
             if region is not None and region.readonly:
-                self._cut(region, gfn)
+                self._cut(region, gfn, upto)
             elif region is not None:
                 host_map.replace_inaccessible(region.host_page(gfn), upto - gfn << PAGE_SHIFT)
+                self._holes.update(range(gfn, upto))
             gfn = Gfn(upto)
 
     def map_device(self, address: int, handler: MmioHandler) -> None:
@@ -104,14 +109,19 @@ class AddressSpace:
         region, _ = self._region(gfn, gfn + 1)
         return region is not None and region.readonly
 
-    def cut_out(self, address: int) -> bool:
-        """Make an access to an empty frame one to a device; False if there is memory."""
-        gfn = address >> PAGE_SHIFT
-        region, _ = self._region(gfn, gfn + 1)
-        if region is None:
-            return False
-        self._cut(region, gfn)
-        return True
+    def cut_holes_out(self) -> bool:
+        """Make accesses to empty frames ones to devices; False if that changes nothing."""
+        holes = sorted(self._holes)
+        self._holes.clear()
+        for _, run in groupby(enumerate(holes), lambda item: item[1] - item[0]):
+            frames = [gfn for _, gfn in run]
+            gfn, end = frames[0], frames[-1] + 1
+            while gfn < end:
+                region, upto = self._region(gfn, end)
+                if region is not None:
+                    self._cut(region, gfn, upto)
+                gfn = upto
+        return bool(holes)
 
     def close(self) -> None:
         """Give the maps back; the machine must be gone."""
@@ -138,11 +148,13 @@ class AddressSpace:
         slot = self._machine.add_slot(gfn << PAGE_SHIFT, count << PAGE_SHIFT, address, flags)
         self._regions.append(_Region(slot, gfn, count, address, readonly))
 
-    def _cut(self, region: _Region, gfn: int) -> None:
-        """Take one frame out of a region, which falls in two."""
+    def _cut(self, region: _Region, start: int, end: int) -> None:
+        """Take frames out of a region, which falls in two."""
         self._machine.remove_slot(region.slot)
         self._regions.remove(region)
-        host_map.replace_inaccessible(region.host_page(gfn), PAGE_SIZE)
-        for start, end in ((region.gfn, gfn), (gfn + 1, region.gfn + region.count)):
-            if start < end:
-                self._add_region(start, end - start, region.host_page(start))
+        host_map.replace_inaccessible(region.host_page(start), end - start << PAGE_SHIFT)
+        for first, behind in ((region.gfn, start), (end, region.gfn + region.count)):
+            if first < behind:
+                self._add_region(
+                    first, behind - first, region.host_page(first), readonly=region.readonly
+                )

@@ -35,6 +35,13 @@ DIRECT_MSRS = (
 _SUBERRORS = {1: "cannot emulate an instruction", 2: "faulted while it delivered an event"}
 
 
+class UnreachableMemoryError(EngineError):
+    """The guest has touched memory of a slot that the host lets nobody touch; KVM does not say where."""
+
+    def __init__(self) -> None:
+        super().__init__("the guest has touched memory that the host does not give it")
+
+
 class Processor:
     """A vCPU's descriptor and run page."""
 
@@ -55,8 +62,9 @@ class Processor:
         except InterruptedError:
             raise
         except OSError as error:
-            if error.errno != errno.EFAULT or self.run.exit_reason != api.KVM_EXIT_MEMORY_FAULT:
-                raise EngineError(f"KVM cannot run the guest: {error.strerror}") from None
+            if error.errno == errno.EFAULT:
+                raise UnreachableMemoryError from None
+            raise EngineError(f"KVM cannot run the guest: {error.strerror}") from None
         reason: int = self.run.exit_reason
         return reason
 

@@ -141,12 +141,6 @@ class InternalError(ctypes.Structure):
     _fields_ = (("suberror", c_uint32), ("ndata", c_uint32), ("data", c_uint64 * 16))
 
 
-class MemoryFault(ctypes.Structure):
-    """``memory_fault`` of struct kvm_run."""
-
-    _fields_ = (("flags", c_uint64), ("gpa", c_uint64), ("size", c_uint64))
-
-
 class ExitInformation(ctypes.Union):
     """What struct kvm_run tells about an exit, by its reason."""
 
@@ -156,7 +150,6 @@ class ExitInformation(ctypes.Union):
         ("mmio", MmioExit),
         ("msr", MsrExit),
         ("internal", InternalError),
-        ("memory_fault", MemoryFault),
         ("padding", c_uint8 * 256),
     )
 

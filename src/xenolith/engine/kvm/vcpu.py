@@ -9,7 +9,7 @@ from xenolith.abi.cpuid import XEN_CPUID_FIRST_LEAF
 from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Vector
 from xenolith.engine.kvm import api
 from xenolith.engine.kvm.device import Leaf
-from xenolith.engine.kvm.processor import Processor
+from xenolith.engine.kvm.processor import Processor, UnreachableMemoryError
 from xenolith.engine.kvm.segments import load_segment
 from xenolith.machine.address import PAGE_SIZE
 
@@ -47,7 +47,6 @@ class KvmVcpu:
             api.KVM_EXIT_SHUTDOWN: handler.triple_fault,
             api.KVM_EXIT_X86_RDMSR: self._read_msr,
             api.KVM_EXIT_X86_WRMSR: self._write_msr,
-            api.KVM_EXIT_MEMORY_FAULT: self._memory_fault,
         }
 
     def reset(self, state: CpuState) -> None:
@@ -77,7 +76,13 @@ class KvmVcpu:
         try:
             while not engine.stopping:
                 self._offer()
-                exits.get(enter(), self._fail)()
+                try:
+                    reason = enter()
+                except UnreachableMemoryError:
+                    if not engine.space.cut_holes_out():
+                        raise
+                else:
+                    exits.get(reason, self._fail)()
         except InterruptedError:
             pass
         finally:
@@ -129,10 +134,6 @@ class KvmVcpu:
         else:
             value = device.read(offset, size)
             mmio.data[:size] = value.to_bytes(size, "little")
-
-    def _memory_fault(self) -> None:
-        if not self._engine.space.cut_out(self.run_page.exit.memory_fault.gpa):
-            raise self.processor.failure()
 
     def _read_msr(self) -> None:
         msr = self.run_page.exit.msr
