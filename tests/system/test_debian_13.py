@@ -47,9 +47,7 @@ def _apt_of_its_own(directory: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pvh", "pv"])
-def test_debian_13s_kernel_comes_up_and_shuts_down(
-    own_host: Host, guest: Guest, kind: str
-) -> None:
+def test_debian_13s_kernel_comes_up_and_shuts_down(own_host: Host, guest: Guest, kind: str) -> None:
     config = own_host.config(
         "trixie", type=kind, kernel=str(guest.kernel), ramdisk=str(guest.ramdisk), vcpus=2
     )
