@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from xenolith.engine.hvm import FLAT_CODE_32, FLAT_DATA_32, TASK_32, EngineError
 from xenolith.engine.kvm import api
@@ -24,6 +26,7 @@ _LOOP_AND_HALT = b"\xff\xc9" + b"\x75\xfc" + b"\xf4"
 """1: dec ecx; jnz 1b; hlt"""
 _INSTRUCTIONS = 2 * _ITERATIONS
 _PATIENCE_S = 0.05
+_RFLAGS, _PROTECTED_MODE = 2, 0x11
 
 
 def ring_0_rate(device: KvmDevice) -> float:
@@ -31,32 +34,40 @@ def ring_0_rate(device: KvmDevice) -> float:
 
     On the main thread only, whose alarm it uses. The loop takes under 1 ms where it is emulated.
     """
+    with processor_at(device, _LOOP_AND_HALT) as processor:
+        processor.run.s.regs.rcx = _ITERATIONS
+        begin = time.perf_counter()
+        reason = _enter_for_a_moment(processor)
+        took = time.perf_counter() - begin
+    if reason != api.KVM_EXIT_HLT:
+        raise processor.failure()
+    return _INSTRUCTIONS / took
+
+
+@contextmanager
+def processor_at(device: KvmDevice, code: bytes) -> Iterator[Processor]:
+    """A machine's one vCPU, about to execute some code in protected mode, without paging."""
     memory = MachineMemory(1)
-    memory.write(0, _LOOP_AND_HALT)
+    memory.write(0, code)
     machine = device.create_machine()
     try:
         machine.add_slot(0, PAGE_SIZE, memory.address)
         processor = Processor(machine, 0)
         try:
-            registers, special = processor.run.s.regs, processor.run.s.sregs
-            registers.rcx, registers.rflags = _ITERATIONS, 2
+            special = processor.run.s.sregs
+            processor.run.s.regs.rflags = _RFLAGS
             load_segment(special.cs, FLAT_CODE_32)
             for name in ("ds", "es", "fs", "gs", "ss"):
                 load_segment(getattr(special, name), FLAT_DATA_32)
             load_segment(special.tr, TASK_32)
             special.ldt.unusable = 1
-            special.cr0 = 0x11
+            special.cr0 = _PROTECTED_MODE
             processor.mark_all_registers()
-            begin = time.perf_counter()
-            reason = _enter_for_a_moment(processor)
-            took = time.perf_counter() - begin
+            yield processor
         finally:
             processor.close()
     finally:
         machine.close()
-    if reason != api.KVM_EXIT_HLT:
-        raise processor.failure()
-    return _INSTRUCTIONS / took
 
 
 def _enter_for_a_moment(processor: Processor) -> int:
