@@ -6,6 +6,7 @@ between them. A second thread, the ticker, sleeps on an alarm and only ever kick
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from xenolith.machine.alarm import Alarm
 _SLICE_NS = 5_000_000
 _WAKE_SLICE_NS = 500_000
 """How much longer a vCPU may run once another has been woken."""
+
+_SWITCH_INTERVAL_S = 0.0003
 
 _KICK_AGAIN_S = 0.0002
 
@@ -67,6 +70,15 @@ class Scheduler:
     def wants_exit(self) -> bool:
         """Whether a long exit should end soon: a post, a timer or another vCPU waits for it."""
         return self._attention
+
+    def attend(self) -> None:
+        """From a handler that ends: leave the guest if a post or a timer waits.
+
+        The ticker would have that done, but it needs the interpreter for it, and does not get it while a
+        guest makes one hypercall after another: the interpreter is free for a microsecond at a time.
+        """
+        if self._attention and self.current is not None:
+            self._engine.stop()
 
     def wake(self, vcpu: SchedulableVcpu) -> None:
         """Make a blocked vCPU runnable, ahead of those that have had their turn."""
@@ -130,6 +142,9 @@ class Scheduler:
 
     def run(self) -> None:
         """Serve the domain until :meth:`stop`; the body of the hypervisor thread."""
+        # Whoever waits for the interpreter asks for it only after it was not free for so long. A guest's
+        # hypercalls free it more often than each 5 ms, the default, for moments too short to take it.
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
         ticker.start()
         try:

@@ -23,8 +23,9 @@ def dispatch(vcpu: Vcpu) -> None:
         result = call(vcpu, number, arguments)
     except Continuation as rest:
         _call_again(vcpu, number, rest.arguments)
-        return
-    registers.rax = result & _MASK
+    else:
+        registers.rax = result & _MASK
+    vcpu.domain.scheduler.attend()
 
 
 def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
