@@ -21,6 +21,14 @@ def text(request: Request, name: str) -> str:
     return value
 
 
+def content(request: Request, name: str) -> str:
+    """A parameter that must be a string, whatever is in it: of a file, not of a name."""
+    value = request.params[name]
+    if not isinstance(value, str):
+        raise ValueError(name)
+    return value
+
+
 def text_or_none(request: Request, name: str) -> str | None:
     """A parameter that must be a string or absent."""
     return None if request.params[name] is None else text(request, name)

@@ -24,7 +24,7 @@ from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.guest_verbs import GUEST_VERBS, hand_out_socket
-from xenolith.toolstack.daemon.parameters import number, text, texts
+from xenolith.toolstack.daemon.parameters import content, number, text, texts
 from xenolith.toolstack.rpc_loop import Request
 from xenolith.xenstore.errors import XenstoreError
 
@@ -66,8 +66,8 @@ def _domain(daemon: Daemon, request: Request) -> Domain:
 
 def _load_config(_daemon: Daemon, request: Request) -> None:
     source = ConfigSource(
-        text(request, "text"),
-        text(request, "name"),
+        content(request, "text"),
+        content(request, "name"),
         texts(request, "overrides"),
         texts(request, "directories"),
     )
