@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from xenolith.toolstack import paths, rpc
-from xenolith.toolstack.client import DomainInfo
+from xenolith.toolstack.records import DomainInfo
 
 Answer = Callable[..., Any]
 

@@ -20,9 +20,9 @@ from scripted_daemon import RefusalError, ScriptedDaemon, domain
 
 from xenolith.cli import signals
 from xenolith.cli.xl import main
-from xenolith.toolstack.client import DomainInfo
 from xenolith.toolstack.config.load import answer
 from xenolith.toolstack.config_source import ConfigSource
+from xenolith.toolstack.records import DomainInfo
 
 UUID = "12345678-abcd-ef01-2345-6789abcdef01"
 

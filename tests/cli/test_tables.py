@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripted_daemon import domain
 
 from xenolith.cli import tables
-from xenolith.toolstack.client import VcpuInfo
+from xenolith.toolstack.records import VcpuInfo
 
 
 def test_the_header_and_rows_of_xl_list() -> None:

@@ -19,7 +19,7 @@ from xenolith.cli import verbs
 from xenolith.cli.command import CommandError
 from xenolith.cli.sizes import memory_kib
 from xenolith.cli.xl import main
-from xenolith.toolstack.client import VcpuInfo
+from xenolith.toolstack.records import VcpuInfo
 
 DOMAINS = [
     domain(0, "Domain-0", running=True, blocked=False, vcpus=2),

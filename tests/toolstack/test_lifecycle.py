@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from xenolith.abi.sched import ShutdownReason
-from xenolith.toolstack.client import DomainInfo, Toolstack, ToolstackError
+from xenolith.toolstack.client import Toolstack, ToolstackError
+from xenolith.toolstack.records import DomainInfo
 
 from .host import Host, eventually, read_to_end, read_until
 

@@ -6,7 +6,8 @@ import sys
 from enum import Enum
 
 from xenolith.cli.command import Options, UsageError
-from xenolith.toolstack.client import DomainEnd, Toolstack, ToolstackError
+from xenolith.toolstack.client import Toolstack, ToolstackError
+from xenolith.toolstack.records import DomainEnd
 
 
 class Request(Enum):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xenolith.toolstack.client import DomainInfo, NicInfo, VcpuInfo
+from xenolith.toolstack.records import DomainInfo, NicInfo, VcpuInfo
 
 DOMAIN_HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
 

@@ -6,7 +6,8 @@ import json
 
 from xenolith.cli import tables
 from xenolith.cli.command import ANY_NUMBER, Options, parse_options
-from xenolith.toolstack.client import DomainInfo, Toolstack
+from xenolith.toolstack.client import Toolstack
+from xenolith.toolstack.records import DomainInfo
 
 NAME = "list"
 SYNOPSIS = "[OPTIONS] [DOMAIN...]"

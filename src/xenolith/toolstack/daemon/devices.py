@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from xenolith.abi.xenbus import XenbusState
 from xenolith.machine.event_loop import Timer
 from xenolith.toolstack import rpc
-from xenolith.toolstack.client import DeviceInfo
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.devices import nodes
 from xenolith.toolstack.devices.new_device import NewDevice
+from xenolith.toolstack.records import DeviceInfo
 from xenolith.toolstack.rpc_loop import LoopConnection, Request
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.watch import Watch

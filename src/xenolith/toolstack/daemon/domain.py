@@ -13,10 +13,10 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
 from xenolith.machine.event_loop import Timer
 from xenolith.toolstack import paths, status_page
-from xenolith.toolstack.client import DomainEnd, DomainInfo, VcpuInfo
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import domain_files
 from xenolith.toolstack.daemon.domain_files import DomainRecord
+from xenolith.toolstack.records import DomainEnd, DomainInfo, VcpuInfo
 from xenolith.toolstack.rpc_loop import LoopConnection, Request
 
 _CPUCLOCK_SCHED = 2

@@ -6,10 +6,10 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from xenolith.toolstack.client import DomainEnd
 from xenolith.toolstack.daemon import domain_files
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.records import DomainEnd
 
 FIRST_RESERVED = 0x7FF0
 """DOMID_FIRST_RESERVED of public/xen.h."""

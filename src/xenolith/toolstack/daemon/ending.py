@@ -6,9 +6,9 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from xenolith.toolstack.client import DomainEnd
 from xenolith.toolstack.daemon import domain_files, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
+from xenolith.toolstack.records import DomainEnd
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.store import Store
 

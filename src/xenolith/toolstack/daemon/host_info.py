@@ -10,9 +10,9 @@ import time
 from xenolith import __version__
 from xenolith.hypervisor import release
 from xenolith.machine.run_dir import xenstored_socket
-from xenolith.toolstack.client import DomainInfo, VcpuInfo
 from xenolith.toolstack.daemon import host_cpuid
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
+from xenolith.toolstack.records import DomainInfo, VcpuInfo
 
 _DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 _VIRT_CAPS = "pvh hap gnttab-v1 gnttab-v2"

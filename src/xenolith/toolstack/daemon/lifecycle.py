@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from xenolith.abi.sched import ShutdownReason
 from xenolith.toolstack import paths
-from xenolith.toolstack.client import DomainEnd
 from xenolith.toolstack.config import Action, DomainConfig
 from xenolith.toolstack.config.domain_config import new_uuid
 from xenolith.toolstack.daemon import creation, devices, ending, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.records import DomainEnd
 
 if TYPE_CHECKING:
     from xenolith.toolstack.daemon.server import Daemon

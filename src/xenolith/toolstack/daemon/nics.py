@@ -8,7 +8,6 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from xenolith.net.errors import NetError
-from xenolith.toolstack.client import DeviceInfo, NicInfo
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.config.nic import NicConfig, NicType, parse_nic
 from xenolith.toolstack.daemon import devices
@@ -16,6 +15,7 @@ from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.devices import nodes, vif
 from xenolith.toolstack.networks import Plugged
+from xenolith.toolstack.records import DeviceInfo, NicInfo
 
 if TYPE_CHECKING:
     from xenolith.toolstack.daemon.server import Daemon

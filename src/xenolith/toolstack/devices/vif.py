@@ -117,6 +117,6 @@ def change_vif(
 
 
 def statistics(backend: DeviceBackend) -> list[int]:
-    """What has gone over an interface, in the order of client.NicInfo. Hypervisor thread."""
+    """What has gone over an interface, in the order of records.NicInfo. Hypervisor thread."""
     assert isinstance(backend, VifBackend)
     return list(dataclasses.astuple(backend.attachment.statistics))
