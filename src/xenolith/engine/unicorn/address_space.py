@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from ctypes import c_void_p
 from dataclasses import dataclass
 from functools import cache
 
 from xenolith.engine.hvm import EngineError, MmioHandler
-from xenolith.engine.unicorn.library import PROT_ALL, Library
+from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.mmio import MmioPages
 from xenolith.engine.unicorn.nested_paging import NestedPageTable
 from xenolith.engine.unicorn.private_memory import PrivateMemory
@@ -67,14 +66,12 @@ class AddressSpace:
 
     def __init__(
         self,
-        library: Library,
-        handle: c_void_p,
+        machine: EmulatedMachine,
         memory: MachineMemory,
         devices: MmioPages,
         on_filter: Callable[[int], None],
     ) -> None:
-        self._library = library
-        self._handle = handle
+        self._machine = machine
         self._memory_fd = memory.fd
         self._devices = devices
         self._on_filter = on_filter
@@ -129,7 +126,7 @@ class AddressSpace:
     def map_device(self, address: int, handler: MmioHandler) -> None:
         """Put a page of device registers at an address where there is no memory."""
         gfn = address >> PAGE_SHIFT
-        self._devices.map(self._handle, address, handler)
+        self._devices.map(self._machine.handle, address, handler)
         self._device_pages[gfn] = handler
         if self._nested is not None:
             self._nested.map(address, address, PAGE_SIZE)
@@ -143,7 +140,7 @@ class AddressSpace:
         nested = self._filter()
         if not self._void_page:
             self._void_page = _DEVICES_BASE
-            self._devices.map(self._handle, self._void_page, void)
+            self._devices.map(self._machine.handle, self._void_page, void)
         nested.map(page, self._void_page, PAGE_SIZE)
 
     def gaps(self) -> list[tuple[int, int]]:
@@ -163,9 +160,7 @@ class AddressSpace:
         region = self._region(gfn)
         if region is None:
             return
-        # Any address within a region of this machine has an offset in the emulator's memory.
-        start = self._library.ram_address(self._handle, c_void_p(region.host_page(gfn)))
-        self._library.invalidate_code(self._handle, start, start + (count << PAGE_SHIFT))
+        self._machine.invalidate_code(region.host_page(gfn), count << PAGE_SHIFT)
 
     def host_address(self, address: int) -> int | None:
         """Where the host has a byte of the guest's memory; None where there is none, or it may be hidden."""
@@ -195,23 +190,17 @@ class AddressSpace:
             raise EngineError("a domain of the unicorn engine has less than 1 TiB of addresses")
         size = count << PAGE_SHIFT
         host_address = host_map.map_shared(self._memory_fd, mfn << PAGE_SHIFT, size)
-        self._add_memory(gfn << PAGE_SHIFT, size, host_address)
+        # Each map lives as long as the emulator: close() ends it afterwards.
+        self._machine.add_memory(gfn << PAGE_SHIFT, size, host_address)
         self._regions.append(_Region(gfn, count, host_address))
 
     def _relocate(self, gfn: int, mfn: int) -> None:
         """Back a frame at an address of the emulated machine that is not the guest's own."""
         address = _RELOCATED_BASE + (len(self._relocated) << PAGE_SHIFT)
         host_address = host_map.map_shared(self._memory_fd, mfn << PAGE_SHIFT, PAGE_SIZE)
-        self._add_memory(address, PAGE_SIZE, host_address)
+        self._machine.add_memory(address, PAGE_SIZE, host_address)
         self._regions.append(_Region(gfn, 1, host_address))
         self._relocated[gfn] = address
-
-    def _add_memory(self, address: int, size: int, host_address: int) -> None:
-        # The map lives as long as the emulator: close() ends it afterwards.
-        self._library.check(
-            self._library.mem_map_ptr(self._handle, address, size, PROT_ALL, host_address),
-            "map memory",
-        )
 
     def _filter(self) -> NestedPageTable:
         """Bring the nested page table in, if it is not there yet."""
@@ -219,7 +208,7 @@ class AddressSpace:
             return self._nested
         tables = PrivateMemory(_TABLES_BASE, _TABLES_BYTES)
         self._tables = tables
-        self._add_memory(_TABLES_BASE, _TABLES_BYTES, tables.host_address)
+        self._machine.add_memory(_TABLES_BASE, _TABLES_BYTES, tables.host_address)
         self._nested = nested = NestedPageTable(tables.allocate)
         for region in self._regions:
             start = region.gfn << PAGE_SHIFT

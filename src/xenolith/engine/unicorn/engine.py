@@ -12,30 +12,14 @@ from ctypes import c_void_p
 
 from xenolith.engine.hvm import EngineError, ExitHandler, GuestException, MmioHandler
 from xenolith.engine.unicorn.address_space import AddressSpace
-from xenolith.engine.unicorn.code_buffer import open_machine
-from xenolith.engine.unicorn.cpu_layout import find_layout
 from xenolith.engine.unicorn.hooks import DELIVER, RAISE, RESUME, install_hooks, watch_unmapped
-from xenolith.engine.unicorn.library import (
-    PROT_ALL,
-    RUN_ABORTED,
-    UNMAPPED_ERRORS,
-    load_hooks,
-)
-from xenolith.engine.unicorn.machine import load_library
+from xenolith.engine.unicorn.library import UNMAPPED_ERRORS
+from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.mmio import MmioPages, Void
 from xenolith.engine.unicorn.private_memory import PrivateMemory
-from xenolith.engine.unicorn.registers import UnicornRegisters
-from xenolith.engine.unicorn.short_cuts import (
-    leave_short_cuts,
-    take_short_cuts,
-)
 from xenolith.engine.unicorn.string_store import finish_string_store
 from xenolith.engine.unicorn.vcpu import Redelivery, UnicornVcpu
-from xenolith.engine.unicorn.vmcb import (
-    MSR_MAP_BYTES,
-    Vmcb,
-    msr_permission_map,
-)
+from xenolith.engine.unicorn.vmcb import MSR_MAP_BYTES, Vmcb, msr_permission_map
 from xenolith.engine.unicorn.world_switch import WorldSwitch
 from xenolith.machine.address import Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -54,43 +38,26 @@ class UnicornEngine:
     """VMMCALL."""
 
     def __init__(self, memory: MachineMemory) -> None:
-        self._library = lib = load_library()
-        layout = find_layout(lib)
-        self._machine = open_machine(lib)
-        self._handle = self._machine.handle
+        self._machine = machine = EmulatedMachine()
         self._failure: BaseException | None = None
         self._void = Void()
-        devices = MmioPages(lib, self._fail, self.stop)
-        self._space = AddressSpace(lib, self._handle, memory, devices, self._filter)
-        private = PrivateMemory(_PRIVATE_BASE, _PRIVATE_BYTES)
-        self._private = private
+        devices = MmioPages(machine.library, self._fail, self.stop)
+        self._space = AddressSpace(machine, memory, devices, self._filter)
+        self._private = private = PrivateMemory(_PRIVATE_BASE, _PRIVATE_BYTES)
         # The map lives as long as this object, and the emulator ends before, in close().
-        lib.check(
-            lib.mem_map_ptr(
-                self._handle, _PRIVATE_BASE, _PRIVATE_BYTES, PROT_ALL, private.host_address
-            ),
-            "map memory",
-        )
-        # Verified offset: requests to stop are then honoured between translation blocks only.
-        ctypes.c_uint8.from_address((self._handle.value or 0) + layout.no_exit_request).value = 1
-
-        self._cpu = self._machine.cpu
-        env = self._cpu + layout.env
-        self.registers = UnicornRegisters(env, layout, lib.read_eflags)
-        request = (ctypes.c_uint32 * 1).from_address(self._cpu + layout.interrupt_request)
+        machine.add_memory(_PRIVATE_BASE, _PRIVATE_BYTES, private.host_address)
+        machine.start_up()
+        self.registers = machine.registers
+        # One word of the CPU's own memory, which the machine keeps until close().
+        request = (ctypes.c_uint32 * 1).from_address(machine.cpu + machine.layout.interrupt_request)
         self.interrupt_request = memoryview(request).cast("B").cast("I")
-        self._cpu_state = env
-        take_short_cuts(lib, self._handle, self._cpu)
-        self._context = install_hooks(lib, self._handle, self._cpu, layout, self)
-        hooks = load_hooks()
-        hooks.xenolith_catch_aborts()
-        self._emulate = hooks.xenolith_run
-        self._emu_start = lib.address("uc_emu_start")
+        self._context = install_hooks(machine, self)
 
         self._msr_map, bits = private.allocate(MSR_MAP_BYTES)
         bits[:] = msr_permission_map()
-        self.world = WorldSwitch(lib, self._handle, env, self.registers, private)
-        self._host_context = self._save_context()
+        self.world = WorldSwitch(machine, private)
+        self._host_context = machine.new_context()
+        machine.save(self._host_context)
         self._current: UnicornVcpu | None = None
         self._pause_intercepted = False
         self._gaps_watched = False
@@ -117,17 +84,17 @@ class UnicornEngine:
     def map(self, gfn: Gfn, mfn: Mfn, count: int = 1) -> None:
         """See HvmEngine."""
         self._space.map(gfn, mfn, count)
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def map_readonly(self, gfn: Gfn, mfn: Mfn) -> None:
         """See HvmEngine."""
         self._space.map_readonly(gfn, mfn)
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def unmap(self, gfn: Gfn, count: int = 1) -> None:
         """See HvmEngine."""
         self._space.unmap(gfn, count)
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def map_mmio(self, address: GuestPhys, handler: MmioHandler) -> None:
         """See HvmEngine."""
@@ -136,7 +103,7 @@ class UnicornEngine:
     def map_void(self, address: int) -> None:
         """Put a page that reads as all ones where there is nothing."""
         self._space.map_void(address, self._void)
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def run(self, vcpu: UnicornVcpu) -> None:
         """Run one of the engine's own vCPUs."""
@@ -145,19 +112,16 @@ class UnicornEngine:
         self._load(vcpu)
         self.stopping = False
         vcpu.offer()
-        library = self._library
         timeout = _STARTING_SLICE_US if self.starting else 0
-        error = self._emulate(self._emu_start, self._handle, self.registers.rip, timeout)
+        error = self._machine.run(timeout)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         context = self._context
-        if error == RUN_ABORTED:
-            raise EngineError("unicorn has given up: the processor is in a state that it rules out")
         if context.undeliverable:
             raise EngineError("unicorn cannot deliver an exception: the guest's tables are nowhere")
         if error not in UNMAPPED_ERRORS[:2]:
-            library.check(error, "run the guest")
+            self._machine.check_run(error)
         elif context.unmapped:
             # The access is made again when the vCPU runs again.
             context.unmapped = 0
@@ -168,7 +132,7 @@ class UnicornEngine:
     def stop(self) -> None:
         """See HvmEngine."""
         self.stopping = True
-        self._library.emu_stop(self._handle)
+        self._machine.stop()
 
     kick = stop
 
@@ -184,15 +148,11 @@ class UnicornEngine:
 
     def tsc(self) -> int:
         """See HvmEngine."""
-        value: int = self._library.read_tsc()
-        return value
+        return self._machine.tsc()
 
     def base_cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         """See HvmEngine."""
-        out = (ctypes.c_uint32 * 4)()
-        addresses = [ctypes.addressof(out) + 4 * index for index in range(4)]
-        self._library.cpuid(self._cpu_state, leaf, subleaf, *addresses)
-        return out[0], out[1], out[2], out[3]
+        return self._machine.cpuid(leaf, subleaf)
 
     def forget_code(self) -> None:
         """See Engine."""
@@ -200,8 +160,7 @@ class UnicornEngine:
 
     def close(self) -> None:
         """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""
-        self._library.close(self._handle)
-        leave_short_cuts(self._handle)
+        self._machine.close()
         self._space.close()
 
     def on_exit(self, code: int) -> int:
@@ -265,7 +224,7 @@ class UnicornEngine:
         """Hear of accesses beside RAM, now that it is known where RAM is."""
         self._gaps_watched = True
         for gap in self._space.gaps():
-            watch_unmapped(self._library, self._handle, self._context, gap)
+            watch_unmapped(self._machine, self._context, gap)
 
     def _load(self, vcpu: UnicornVcpu) -> None:
         """Make a vCPU the one whose registers the CPU holds."""
@@ -273,26 +232,26 @@ class UnicornEngine:
         if current is vcpu and vcpu.initial is None and not vcpu.enter_again:
             return
         if current is not None and current is not vcpu:
-            self._library.context_save(self._handle, current.context)
+            self._machine.save(current.context)
         self._current = vcpu
         if vcpu.initial is not None:
-            self._library.context_restore(self._handle, self._host_context)
+            self._machine.restore(self._host_context)
             vcpu.enter()
         elif current is not vcpu:
-            self._library.context_restore(self._handle, vcpu.context)
+            self._machine.restore(vcpu.context)
         if vcpu.enter_again:
             vcpu.follow_filter()
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def flush_tlb(self) -> None:
         """In the middle of an exit: forget all translations of addresses."""
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def follow_filter(self) -> None:
         """In the middle of an exit: go on behind the nested page table that has come in."""
         assert self._current is not None
         self._current.follow_filter()
-        self._library.tlb_flush(self._cpu)
+        self._machine.flush_tlb()
 
     def _filter(self, nested_root: int) -> None:
         """Have every vCPU run behind a nested page table from now on."""
@@ -308,13 +267,4 @@ class UnicornEngine:
 
     def new_context(self) -> c_void_p:
         """Space for a vCPU's registers, FPU state included."""
-        context = c_void_p()
-        self._library.check(
-            self._library.context_alloc(self._handle, ctypes.byref(context)), "allocate a context"
-        )
-        return context
-
-    def _save_context(self) -> c_void_p:
-        context = self.new_context()
-        self._library.context_save(self._handle, context)
-        return context
+        return self._machine.new_context()

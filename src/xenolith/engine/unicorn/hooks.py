@@ -6,7 +6,6 @@ import ctypes
 from ctypes import c_int32, c_uint32, c_uint64, c_void_p
 from typing import Protocol
 
-from xenolith.engine.unicorn.cpu_layout import CpuLayout
 from xenolith.engine.unicorn.library import (
     HOOK_INSN,
     HOOK_INSN_INVALID,
@@ -16,12 +15,12 @@ from xenolith.engine.unicorn.library import (
     INS_OUT,
     INS_SYSCALL,
     ExitCallback,
-    Library,
     PortReadCallback,
     PortWriteCallback,
     UnmappedCallback,
     load_hooks,
 )
+from xenolith.engine.unicorn.machine import EmulatedMachine
 
 RESUME = 0
 RAISE = 1
@@ -84,17 +83,11 @@ class HookContext(ctypes.Structure):
     ]
 
 
-def install_hooks(
-    library: Library,
-    handle: c_void_p,
-    cpu: int,
-    layout: CpuLayout,
-    sink: HookSink,
-) -> HookContext:
+def install_hooks(machine: EmulatedMachine, sink: HookSink) -> HookContext:
     """Hook exceptions, #VMEXITs, #UD, SYSCALL and port I/O; the caller keeps the result alive."""
-    env = cpu + layout.env
+    library, layout, env = machine.library, machine.layout, machine.env
     context = HookContext(
-        cpu=cpu,
+        cpu=machine.cpu,
         env=env,
         registers=env,
         rip=env + layout.rip,
@@ -124,27 +117,29 @@ def install_hooks(
 
     def hook(kind: int, name: str, *instruction: int) -> None:
         address = ctypes.cast(getattr(hooks, name), c_void_p).value or 0
-        library.add_hook(handle, kind, address, *instruction, context=ctypes.addressof(context))
+        library.add_hook(
+            machine.handle, kind, address, *instruction, context=ctypes.addressof(context)
+        )
 
     hook(HOOK_INTR, "xenolith_on_interrupt")
     hook(HOOK_INSN_INVALID, "xenolith_on_invalid_instruction")
     hook(HOOK_INSN, "xenolith_on_syscall", INS_SYSCALL)
     hook(HOOK_INSN, "xenolith_on_port_read", INS_IN)
     hook(HOOK_INSN, "xenolith_on_port_write", INS_OUT)
-    watch_unmapped(library, handle, context, _KERNEL_ADDRESSES)
+    watch_unmapped(machine, context, _KERNEL_ADDRESSES)
     return context
 
 
 def watch_unmapped(
-    library: Library, handle: c_void_p, context: HookContext, addresses: tuple[int, int]
+    machine: EmulatedMachine, context: HookContext, addresses: tuple[int, int]
 ) -> None:
     """Note accesses to a range of guest-physical addresses, first and last, where nothing is mapped.
 
     Stores to memory in a range that is watched are slow: watch only where there is no RAM.
     """
     address = ctypes.cast(load_hooks().xenolith_on_unmapped, c_void_p).value or 0
-    library.add_hook(
-        handle,
+    machine.library.add_hook(
+        machine.handle,
         HOOK_MEM_UNMAPPED,
         address,
         context=ctypes.addressof(context),

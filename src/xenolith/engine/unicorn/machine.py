@@ -9,7 +9,7 @@ from functools import cache
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.unicorn.code_buffer import open_ahead, open_machine
-from xenolith.engine.unicorn.cpu_layout import find_layout
+from xenolith.engine.unicorn.cpu_layout import find_layout, write_msr
 from xenolith.engine.unicorn.library import (
     CTL_TB_FLUSH,
     HOOK_CODE,
@@ -79,11 +79,15 @@ class EmulatedMachine:
         self._emu_start = self.library.address("uc_emu_start")
 
     def run(self, timeout_us: int = 0) -> int:
-        """Execute from RIP on until :meth:`stop`; the library's error number. EngineError if it gave up."""
+        """Execute from RIP on until :meth:`stop`; the library's error number, for :meth:`check_run`."""
         error: int = self._run(self._emu_start, self.handle, self.registers.rip, timeout_us)
+        return error
+
+    def check_run(self, error: int) -> None:
+        """EngineError if :meth:`run` ended by itself: to be asked after what a hook has to report."""
         if error == RUN_ABORTED:
             raise EngineError("unicorn has given up: the processor is in a state that it rules out")
-        return error
+        self.library.check(error, "run the guest")
 
     def stop(self) -> None:
         """Make :meth:`run` return; from any thread."""
@@ -103,6 +107,10 @@ class EmulatedMachine:
         self.library.check(
             self.library.reg_write(self.handle, register, ctypes.byref(word)), "write a register"
         )
+
+    def write_msr(self, msr: int, value: int) -> None:
+        """Write an MSR."""
+        write_msr(self.library, self.handle, msr, value)
 
     def update_cr0(self, value: int) -> None:
         """Write CR0 from within a hook."""

@@ -6,13 +6,8 @@ table is read: long mode with PAE.
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import c_void_p
-
-from xenolith.engine.unicorn.cpu_layout import write_msr
-from xenolith.engine.unicorn.library import Library
+from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
-from xenolith.engine.unicorn.registers import UnicornRegisters
 
 _REG_CR0, _REG_CR4 = 50, 54
 _CR0_PG_WP_NE_ET_MP_PE = 0x80010033
@@ -27,25 +22,15 @@ _EXIT_INTR = 0x60
 class WorldSwitch:
     """The emulated CPU's way between host and guest."""
 
-    def __init__(
-        self,
-        library: Library,
-        handle: c_void_p,
-        env: int,
-        registers: UnicornRegisters,
-        private: PrivateMemory,
-    ) -> None:
-        self._library = library
-        self._env = env
-        self._registers = registers
+    def __init__(self, machine: EmulatedMachine, private: PrivateMemory) -> None:
+        self._library = machine.library
+        self._env = machine.env
+        self._registers = machine.registers
         host_save, _ = private.allocate()
-        write_msr(library, handle, _MSR_EFER, _EFER_SVME_LMA_LME_SCE)
-        write_msr(library, handle, _MSR_VM_HSAVE_PA, host_save)
-        for register, value in ((_REG_CR4, _CR4_PAE_FXSR), (_REG_CR0, _CR0_PG_WP_NE_ET_MP_PE)):
-            word = ctypes.c_uint64(value)
-            library.check(
-                library.reg_write(handle, register, ctypes.byref(word)), "enter long mode"
-            )
+        machine.write_msr(_MSR_EFER, _EFER_SVME_LMA_LME_SCE)
+        machine.write_msr(_MSR_VM_HSAVE_PA, host_save)
+        machine.write_register(_REG_CR4, _CR4_PAE_FXSR)
+        machine.write_register(_REG_CR0, _CR0_PG_WP_NE_ET_MP_PE)
 
     def enter(self, vmcb: int) -> None:
         """VMLOAD and VMRUN: the CPU, in host mode, takes on the state of a control block."""

@@ -10,7 +10,6 @@ import ctypes
 
 from xenolith.engine.hvm import EngineError, Vector
 from xenolith.engine.pv import NativeCalls, TrapHandler
-from xenolith.engine.unicorn.cpu_layout import write_msr
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
@@ -58,7 +57,7 @@ class UnicornPvEngine:
         machine.add_memory(0, memory.size, memory.address)
         machine.add_memory(_PRIVATE_BASE, _PRIVATE_BYTES, private.host_address)
         machine.start_up()
-        write_msr(machine.library, machine.handle, _MSR_EFER, _EFER_NXE_LMA_LME_SCE)
+        machine.write_msr(_MSR_EFER, _EFER_NXE_LMA_LME_SCE)
         machine.write_register(_REG_CR4, _CR4_PAE_FXSR_XMM)
         machine.write_register(_REG_CR0, _CR0_PG_AM_WP_NE_ET_MP_PE)
         self._private = private
@@ -110,7 +109,7 @@ class UnicornPvEngine:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        self.machine.library.check(error, "run the guest")
+        self.machine.check_run(error)
         if timeout:
             self._look_for_loop()
 
