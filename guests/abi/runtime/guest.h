@@ -32,6 +32,8 @@ static inline const struct hvm_start_info *start_info(void)
     return (const struct hvm_start_info *)start_info_address;
 }
 
+const char *command_line(void);
+
 /* the value of "name=" in the command line, in any base that C knows */
 uint64_t option(const char *name, uint64_t absent);
 

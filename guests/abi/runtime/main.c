@@ -1,12 +1,6 @@
-/* How a guest starts and ends, and how it reports. */
+/* Where a PVH guest begins. */
 #include "guest.h"
-#include "cpu.h"
-#include "random.h"
 #include "smp.h"
-
-uint64_t random_state = 1;
-
-static unsigned int failures;
 
 /* called by start.S on the first vCPU */
 void guest_main(void)
@@ -16,46 +10,7 @@ void guest_main(void)
     finish();
 }
 
-uint64_t option(const char *name, uint64_t absent)
+const char *command_line(void)
 {
-    const char *text = (const char *)start_info()->cmdline_paddr;
-    size_t length = strlen(name);
-    uint64_t value = 0, base = 10;
-
-    while (*text && !(memcmp(text, name, length) == 0 && text[length] == '='))
-        text++;
-    if (!*text)
-        return absent;
-    text += length + 1;
-    if (text[0] == '0' && text[1] == 'x') {
-        base = 16;
-        text += 2;
-    }
-    for (;; text++) {
-        if (*text >= '0' && *text <= '9')
-            value = value * base + (*text - '0');
-        else if (base == 16 && *text >= 'a' && *text <= 'f')
-            value = value * base + (*text - 'a' + 10);
-        else
-            return value;
-    }
-}
-
-void count_failure(void)
-{
-    failures++;
-}
-
-void finish(void)
-{
-    printk("Test result: %s\n", failures ? "FAILURE" : "SUCCESS");
-    shutdown(SHUTDOWN_poweroff);
-}
-
-void shutdown(unsigned int reason)
-{
-    struct sched_shutdown argument = { .reason = reason };
-
-    for (;;)
-        hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, &argument);
+    return (const char *)start_info()->cmdline_paddr;
 }
