@@ -1,24 +1,52 @@
-"""Builds the tiny guests of guests/abi with the host's C compiler, against Xen's own public headers."""
+"""Builds the tiny guests of guests/ with the host's C compiler, against Xen's own public headers."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).parents[2] / "guests" / "abi"
+GUESTS = Path(__file__).parents[2] / "guests"
 _XEN_HEADERS = Path("/usr/include/xen")
 _COMPILER = shutil.which("gcc")
 _FLAGS = (
     "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-pic",
     "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
-    "-mno-red-zone", "-mgeneral-regs-only", f"-I{SOURCES / 'runtime'}",
+    "-mno-red-zone", "-mgeneral-regs-only",
     "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__",
 )  # fmt: skip
-_LINK_FLAGS = ("-nostdlib", "-static", "-no-pie", f"-Wl,-T,{SOURCES / 'runtime' / 'guest.ld'}",
-               "-Wl,-z,noexecstack,--build-id=none")  # fmt: skip
+_LINK_FLAGS = ("-nostdlib", "-static", "-no-pie", "-Wl,-z,noexecstack,--build-id=none")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Guests that have a runtime in common."""
+
+    directory: Path
+    runtime: tuple[Path, ...]
+    """Directories of what they include, the first of which holds their own runtime and linker script."""
+    shared: tuple[str, ...] = ()
+    """Sources from the other ones."""
+    flags: tuple[str, ...] = ()
+
+    def sources(self) -> list[Path]:
+        """The sources of the runtime."""
+        own, *others = self.runtime
+        shared = [path / name for path in others for name in self.shared]
+        return sorted([*own.glob("*.c"), *own.glob("*.S"), *shared])
+
+
+_ABI_RUNTIME = GUESTS / "abi" / "runtime"
+PVH = Family(GUESTS / "abi", (_ABI_RUNTIME,))
+PV = Family(
+    GUESTS / "pv",
+    (GUESTS / "pv" / "runtime", _ABI_RUNTIME),
+    ("console.c", "report.c", "string.c"),
+    ("-mcmodel=kernel", '-DHYPERCALL_INSTRUCTION="syscall"'),
+)
 
 
 class GuestBuilder:
@@ -27,22 +55,26 @@ class GuestBuilder:
     ``flags`` go to the compiler.
     """
 
-    def __init__(self, directory: Path, *flags: str) -> None:
+    def __init__(self, directory: Path, *flags: str, family: Family = PVH) -> None:
         self._directory = directory
-        self._flags = flags
+        self._family = family
+        includes = (f"-I{path}" for path in family.runtime)
+        self._flags = (*family.flags, *includes, *flags)
         self._runtime: list[Path] = []
         self._built: dict[str, Path] = {}
 
     def build(self, name: str) -> Path:
-        """The image of the guest ``<name>.c``; ``name`` is relative to guests/abi."""
+        """The image of the guest ``<name>.c``; ``name`` is relative to the family's directory."""
         if name not in self._built:
             if _COMPILER is None or not _XEN_HEADERS.is_dir():
                 pytest.skip("building guests needs gcc and Xen's public headers (libxen-dev)")
             image = self._directory / name.replace("/", "-")
-            source = SOURCES / f"{name}.c"
+            source = self._family.directory / f"{name}.c"
+            script = self._family.runtime[0] / "guest.ld"
             _compile(
                 *self._flags,
                 *_LINK_FLAGS,
+                f"-Wl,-T,{script}",
                 "-o",
                 str(image),
                 str(source),
@@ -53,8 +85,7 @@ class GuestBuilder:
 
     def _objects(self) -> list[Path]:
         if not self._runtime:
-            runtime = SOURCES / "runtime"
-            for source in sorted([*runtime.glob("*.c"), *runtime.glob("*.S")]):
+            for source in self._family.sources():
                 compiled = self._directory / f"{source.name}.o"
                 _compile(*self._flags, "-c", "-o", str(compiled), str(source))
                 self._runtime.append(compiled)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from .build import GuestBuilder
+from .build import PV, GuestBuilder
 
 
 @pytest.fixture(scope="session")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
     return GuestBuilder(tmp_path_factory.mktemp("guests"))
+
+
+@pytest.fixture(scope="session")
+def pv_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
+    return GuestBuilder(tmp_path_factory.mktemp("pv-guests"), family=PV)

@@ -15,6 +15,7 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.image_file import ImageFile
 from xenolith.toolstack.config import DomainConfig, EngineChoice
 from xenolith.toolstack.machine import Assignment
+from xenolith.toolstack.pv_machine import PvMachine
 from xenolith.toolstack.pvh_machine import PvhMachine
 from xenolith.toolstack.status_page import PAGE_BYTES, StatusPage
 
@@ -28,7 +29,9 @@ PROMPT = 1.0
 
 
 class GuestDomain:
-    """One domain, which runs from ``with`` on; ``memory`` is in MiB. It implements MachineEvents."""
+    """One PVH domain, which runs from ``with`` on; ``memory`` is in MiB. It implements MachineEvents."""
+
+    new_machine: type[PvhMachine] | type[PvMachine] = PvhMachine
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class GuestDomain:
         )  # fmt: skip
         with kernel.open("rb") as file:
             image = ImageFile(file.fileno(), kernel.name)
-            self.machine = PvhMachine(Assignment(domid, config, image, None), self)
+            self.machine = self.new_machine(Assignment(domid, config, image, None), self)
 
     def __enter__(self) -> GuestDomain:
         threading.excepthook = self._thread_failed
@@ -190,3 +193,10 @@ class GuestDomain:
         with self._changed:
             self._failure = failure.exc_value
             self._changed.notify_all()
+
+
+class PvGuestDomain(GuestDomain):
+    """One PV domain."""
+
+    new_machine = PvMachine
+    machine: PvMachine
