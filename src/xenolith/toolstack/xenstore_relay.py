@@ -7,14 +7,14 @@ its connection reset, or that breaks it, is reset in the store as well (docs/mis
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from xenolith.abi.xs_wire import MessageType, RingError
-from xenolith.machine.event_loop import READ, WRITE, EventLoop
+from xenolith.machine.event_loop import EventLoop
+from xenolith.xenstore.daemon_link import DaemonLink
 from xenolith.xenstore.protocol import Message, MessageParser, ProtocolError, encode
 
 WINDOW = 8192
@@ -22,8 +22,6 @@ WINDOW = 8192
 
 _BACKLOG = 64
 """Messages that may wait for the guest before no more are read from the daemon."""
-
-_CHUNK = 1 << 16
 
 _RESET = Message(MessageType.RESET_WATCHES, 0, 0, b"\0")
 """Ends the watches and transactions of whoever sends it."""
@@ -76,7 +74,7 @@ class XenstoreRelay:
         self._loop = loop
         self._ring = ring
         self._post_to_guest = post_to_guest
-        self._socket: socket.socket | None = None
+        self._daemon = DaemonLink(loop, self._receive)
         self._broken = False
         self._requests = MessageParser()
         self._unanswered: deque[Message] = deque()
@@ -88,8 +86,6 @@ class XenstoreRelay:
         # requests that we make of it ourselves.
         self._watches: dict[tuple[bytes, ...], Message] = {}
         self._own: list[Message] = []
-        self._unsent = b""
-        self._answers = MessageParser()
         self._full = False
         # Filled by the I/O thread, emptied by the hypervisor thread.
         self._for_guest: deque[_Delivery] = deque()
@@ -100,16 +96,7 @@ class XenstoreRelay:
 
     def connect(self, sock: socket.socket) -> None:
         """Go on over a new socket to a xenstore daemon, in place of any other; owns it."""
-        self._disconnect()
-        sock.setblocking(False)
-        self._socket = sock
-        self._answers = MessageParser()
-        self._unsent = b"".join(
-            encode(kind, request_id, transaction_id, payload)
-            for kind, request_id, transaction_id, payload in self._unanswered
-        )
-        self._loop.watch(sock.fileno(), READ, self._ready)
-        self._send()
+        self._daemon.connect(sock, (encode(*request) for request in self._unanswered))
 
     def restore_watches(self) -> None:
         """Set the guest's watches again, in a store that has lost them; each triggers once."""
@@ -117,7 +104,6 @@ class XenstoreRelay:
             own = watch._replace(request_id=0)
             self._own.append(own)
             self._ask(own)
-        self._send()
 
     def on_activity(self) -> None:
         """The guest touched its ring. Called in the hypervisor thread."""
@@ -165,11 +151,10 @@ class XenstoreRelay:
             self._broken = True
             self._end_session()
             self._post_to_guest(self._give_up)
-        self._send()
 
     def _ask(self, request: Message) -> None:
         self._unanswered.append(request)
-        self._unsent += encode(*request)
+        self._daemon.send(encode(*request))
 
     def _give_up(self) -> None:
         """The guest's requests make no sense. Hypervisor thread."""
@@ -181,8 +166,7 @@ class XenstoreRelay:
         self._last_rites = Message(*_RESET)
         self._ask(self._last_rites)
         # The answer must be read however much the guest has left in its ring.
-        self._full = False
-        self._send()
+        self._read_again()
 
     def _reset(self) -> None:
         """The guest wants to begin anew, and waits until the store knows."""
@@ -198,29 +182,13 @@ class XenstoreRelay:
         self._resetting = self._given_up = False
         self._ring.reset()
 
-    def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._send()
-        if events & ~WRITE and self._socket is not None:
-            self._receive()
-
-    def _receive(self) -> None:
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(_CHUNK)
-            messages = list(self._answers.feed(data))
-        except BlockingIOError:
-            return
-        except (OSError, ProtocolError):
-            data, messages = b"", []
+    def _receive(self, messages: list[Message]) -> None:
         for message in messages:
             self._deliver(message)
-        if messages:
-            self._full = self._last_rites is None and len(self._for_guest) > _BACKLOG
-            self._watch()
-            self._post_to_guest(self.on_activity)
-        if not data:
-            self._disconnect()
+        if self._last_rites is None and len(self._for_guest) > _BACKLOG:
+            self._full = True
+            self._daemon.pause()
+        self._post_to_guest(self.on_activity)
 
     def _deliver(self, message: Message) -> None:
         """Take an answer or an event of the store's."""
@@ -260,31 +228,4 @@ class XenstoreRelay:
     def _read_again(self) -> None:
         """The guest has taken all there was."""
         self._full = False
-        self._watch()
-
-    def _send(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._disconnect()
-        self._watch()
-
-    def _watch(self) -> None:
-        """Have the loop watch for what can be done now."""
-        if self._socket is not None:
-            events = (0 if self._full else READ) | (WRITE if self._unsent else 0)
-            self._loop.modify(self._socket.fileno(), events)
-
-    def _disconnect(self) -> None:
-        """Leave the daemon that went away; what the guest asks waits for the next."""
-        if self._socket is None:
-            return
-        self._loop.forget(self._socket.fileno())
-        with contextlib.suppress(OSError):
-            self._socket.close()
-        self._socket = None
+        self._daemon.resume()

@@ -6,17 +6,16 @@ that a daemon left unanswered are simply sent to the next one.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import socket
 from collections.abc import Callable
 
 from xenolith.abi.xs_wire import MessageType
 from xenolith.backends.xenbus.nodes import Nodes
-from xenolith.machine.event_loop import READ, WRITE, EventLoop
-from xenolith.xenstore.protocol import Message, MessageParser, ProtocolError, encode, strings
+from xenolith.machine.event_loop import EventLoop
+from xenolith.xenstore.daemon_link import DaemonLink
+from xenolith.xenstore.protocol import Message, encode, strings
 
-_CHUNK = 1 << 16
 _SNAPSHOT_DEPTH = 2
 """Levels below a device's directory: queue-0/ring-ref."""
 _SNAPSHOT_NODES = 1024
@@ -60,9 +59,7 @@ class StoreClient:
         self._deliver = deliver
         self._tokens = itertools.count(1)
         # The I/O thread's alone.
-        self._socket: socket.socket | None = None
-        self._parser = MessageParser()
-        self._unsent = b""
+        self._daemon = DaemonLink(loop, self._take)
         self._numbers = itertools.count(1)
         self._unanswered: dict[int, tuple[bytes, Reply]] = {}
         self._watches: dict[str, Watch] = {}
@@ -72,14 +69,9 @@ class StoreClient:
 
         Every watch fires once.
         """
-        self._disconnect()
-        sock.setblocking(False)
-        self._socket = sock
-        self._parser = MessageParser()
         again = [encode(MessageType.WATCH, 0, 0, watch.payload) for watch in self._watches.values()]
-        self._unsent = b"".join([*again, *(data for data, _ in self._unanswered.values())])
-        self._loop.watch(sock.fileno(), READ, self._ready)
-        self._send()
+        unanswered = [data for data, _ in self._unanswered.values()]
+        self._daemon.connect(sock, [*again, *unanswered])
 
     def write(self, path: str, value: str) -> None:
         """Set a node's value; nothing happens where its directory is gone."""
@@ -118,30 +110,13 @@ class StoreClient:
         number = next(self._numbers) % (1 << 32)
         data = encode(kind, number, 0, payload)
         self._unanswered[number] = data, reply
-        self._unsent += data
-        self._send()
+        self._daemon.send(data)
 
-    def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._send()
-        if events & ~WRITE and self._socket is not None:
-            self._receive()
-
-    def _receive(self) -> None:
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(_CHUNK)
-            messages = list(self._parser.feed(data))
-        except BlockingIOError:
-            return
-        except (OSError, ProtocolError):
-            data, messages = b"", []
+    def _take(self, messages: list[Message]) -> None:
         for message in messages:
-            self._take(message)
-        if not data:
-            self._disconnect()
+            self._take_one(message)
 
-    def _take(self, message: Message) -> None:
+    def _take_one(self, message: Message) -> None:
         if message.type == MessageType.WATCH_EVENT:
             _, token, *_ = [*strings(message.payload), b"", b""]
             watch = self._watches.get(token.decode("ascii", "replace"))
@@ -150,29 +125,6 @@ class StoreClient:
             return
         _, reply = self._unanswered.pop(message.request_id, (b"", _ignore))
         reply(None if message.type == MessageType.ERROR else message.payload)
-
-    def _send(self) -> None:
-        if self._socket is None:
-            # The next connect() sends what is unanswered.
-            self._unsent = b""
-            return
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._disconnect()
-            return
-        self._loop.modify(self._socket.fileno(), READ | (WRITE if self._unsent else 0))
-
-    def _disconnect(self) -> None:
-        """Leave the daemon that went away; what is asked waits for the next."""
-        if self._socket is not None:
-            self._loop.forget(self._socket.fileno())
-            with contextlib.suppress(OSError):
-                self._socket.close()
-            self._socket = None
 
 
 def _ignore(_payload: bytes | None) -> None:
