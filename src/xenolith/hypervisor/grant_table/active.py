@@ -6,6 +6,8 @@ into an entry while it is pinned changes nothing.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from xenolith.abi.grant_table import GrantStatus, GTF_sub_page, GTF_type_mask, GTF_writing
 from xenolith.hypervisor.grant_table.entries import ACCESS, Entry
 from xenolith.hypervisor.grant_table.errors import GrantError
@@ -63,3 +65,15 @@ class ActiveEntry:
         if self.writers:
             return 0
         return GTF_writing if self.readers else ACCESS
+
+
+class Granter(Protocol):
+    """Whose grants are used: the domain's own table, or what backends grant to the domain."""
+
+    def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
+        """Count a user of a grant to ``domid``, to be undone by :meth:`unpin`; GrantError."""
+        ...
+
+    def unpin(self, active: ActiveEntry, readonly: bool) -> None:
+        """Undo one :meth:`pin`."""
+        ...

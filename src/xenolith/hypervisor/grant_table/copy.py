@@ -19,7 +19,7 @@ from xenolith.abi.grant_table import (
 from xenolith.abi.xen import DOMID_SELF
 from xenolith.hypervisor.grant_table.active import COPY_FLAGS
 from xenolith.hypervisor.grant_table.errors import GrantError
-from xenolith.hypervisor.grant_table.guest_mapping import check_granter
+from xenolith.hypervisor.grant_table.guest_mapping import granter_of
 from xenolith.hypervisor.grant_table.table import GrantTable
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 
@@ -64,7 +64,7 @@ def _check_domain(table: GrantTable, pointer: GnttabCopyPtr, is_grant: bool) -> 
         return
     if not is_grant:
         raise GrantError(GrantStatus.permission_denied, "frames of others are reached by grants")
-    check_granter(table, pointer.domid)
+    granter_of(table, pointer.domid)
 
 
 @contextmanager
@@ -73,11 +73,12 @@ def _claim(
 ) -> Iterator[_End]:
     """Hold one end of a copy."""
     if is_grant:
-        active = table.pin(pointer.u & _REF_MASK, table.domid, readonly, COPY_FLAGS)
+        granter = table if pointer.domid == DOMID_SELF else granter_of(table, pointer.domid)
+        active = granter.pin(pointer.u & _REF_MASK, table.domid, readonly, COPY_FLAGS)
         try:
             yield _End(active.mfn, active.start, active.length)
         finally:
-            table.unpin(active, readonly)
+            granter.unpin(active, readonly)
     else:
         mfn = table.memory.mfn_of(Gfn(pointer.u))
         if mfn is None:

@@ -18,33 +18,35 @@ from xenolith.abi.grant_table import (
     GnttabUnmapGrantRef,
     GrantStatus,
 )
-from xenolith.hypervisor.grant_table.active import MAPPING_FLAGS
+from xenolith.hypervisor.grant_table.active import MAPPING_FLAGS, Granter
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.maptrack import TrackedMapping
 from xenolith.hypervisor.grant_table.table import GrantTable
 from xenolith.machine.address import PAGE_SHIFT, GuestPhys, gfn_of
 
+_DOMAIN_0 = 0
 _NOT_FOR_HVM = GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte
 
 
 def map_grant_ref(table: GrantTable, op: GnttabMapGrantRef) -> GnttabMapGrantRef:
-    """Map a grant, which can only be one of the guest's own; GrantError."""
+    """Map a grant of the guest's own or of a backend's; GrantError."""
     if not op.flags & (GNTMAP_host_map | GNTMAP_device_map):
         raise GrantError(GrantStatus.bad_gntref, f"flags {op.flags:#x} map nothing")
     if op.flags & _NOT_FOR_HVM:
         raise GrantError(GrantStatus.general_error, "an HVM domain has no such mappings")
-    check_granter(table, op.dom)
+    granter = granter_of(table, op.dom)
     table.maptrack.check_room()
     readonly = op.flags & GNTMAP_readonly != 0
-    active = table.pin(op.ref, table.domid, readonly, MAPPING_FLAGS)
+    active = granter.pin(op.ref, table.domid, readonly, MAPPING_FLAGS)
+    mapping = TrackedMapping(granter, active, readonly)
     try:
         if op.flags & ~GNTMAP_readonly != GNTMAP_host_map:
             raise GrantError(GrantStatus.general_error, f"flags {op.flags:#x}")
-        _map(table, op.host_addr, TrackedMapping(active, readonly))
+        _map(table, op.host_addr, mapping)
     except GrantError:
-        table.unpin(active, readonly)
+        granter.unpin(active, readonly)
         raise
-    handle = table.maptrack.add(TrackedMapping(active, readonly))
+    handle = table.maptrack.add(mapping)
     return op._replace(handle=handle, dev_bus_addr=active.mfn << PAGE_SHIFT)
 
 
@@ -62,11 +64,13 @@ def unmap_and_replace(table: GrantTable, op: GnttabUnmapAndReplace) -> GnttabUnm
     return op
 
 
-def check_granter(table: GrantTable, domid: int) -> None:
-    """Refuse grants of other domains: domain 0 grants nothing, others do not exist."""
-    if domid != table.domid:
-        status = GrantStatus.bad_domain if domid else GrantStatus.bad_gntref
-        raise GrantError(status, f"a grant of domain {domid}")
+def granter_of(table: GrantTable, domid: int) -> Granter:
+    """Whose grants those of domain ``domid`` are, which is the guest or domain 0; GrantError."""
+    if domid == table.domid:
+        return table
+    if domid == _DOMAIN_0:
+        return table.backends
+    raise GrantError(GrantStatus.bad_domain, f"a grant of domain {domid}")
 
 
 def _map(table: GrantTable, address: int, mapping: TrackedMapping) -> None:
@@ -86,4 +90,4 @@ def _unmap(table: GrantTable, handle: int, address: int) -> None:
     except XenError as error:
         raise GrantError(GrantStatus.general_error, str(error)) from error
     table.maptrack.remove(handle)
-    table.unpin(mapping.active, mapping.readonly)
+    mapping.granter.unpin(mapping.active, mapping.readonly)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from xenolith.abi.grant_table import GrantStatus
-from xenolith.hypervisor.grant_table.active import ActiveEntry
+from xenolith.hypervisor.grant_table.active import ActiveEntry, Granter
 from xenolith.hypervisor.grant_table.errors import GrantError
 
 _MAX_HANDLES = 1024 * 256
@@ -18,6 +18,7 @@ _MAX_HANDLES = 1024 * 256
 class TrackedMapping(NamedTuple):
     """A pin of a grant that the guest holds by mapping it."""
 
+    granter: Granter
     active: ActiveEntry
     readonly: bool
 

@@ -23,6 +23,7 @@ from xenolith.abi.grant_table import (
 )
 from xenolith.abi.memory import XENMAPIDX_grant_table_status
 from xenolith.hypervisor.grant_table.active import COPY_FLAGS, MAPPING_FLAGS, ActiveEntry
+from xenolith.hypervisor.grant_table.backend_grants import BackendGrants
 from xenolith.hypervisor.grant_table.entries import ACCESS, Entries, EntriesV1, EntriesV2
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.mapping import GrantMapping
@@ -48,6 +49,8 @@ class GrantTable:
         """The frames that hold the entries."""
         self.status: list[Mfn] = []
         """The frames that hold the status words; none in version 1."""
+        self.backends = BackendGrants(domid, memory)
+        """What backends grant to the domain."""
         self.maptrack = Maptrack()
         """The mappings that the domain itself has made."""
         self._active: dict[int, ActiveEntry] = {}
