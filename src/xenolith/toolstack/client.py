@@ -100,6 +100,10 @@ class Toolstack:
         """Set the host CPUs of one vCPU, or of all (None), in xl's notation; None: as before."""
         self._call("pin_vcpu", domid=domid, vcpu=vcpu, hard=hard, soft=soft)
 
+    def set_vcpus(self, domid: int, count: int) -> None:
+        """Have the guest run on its first ``count`` vCPUs (`xl vcpu-set`)."""
+        self._call("set_vcpus", domid=domid, count=count)
+
     def destroy(self, domid: int) -> None:
         """End a domain now; return once all it held is free again."""
         self._call("destroy", domid=domid)

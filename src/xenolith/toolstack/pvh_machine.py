@@ -48,7 +48,9 @@ class PvhMachine(DomainMachine[HvmDomain]):
         status = events.status
         status.set_memory(domain.p2m.populated * KIB_PER_PAGE)
         domain.p2m.on_populated = lambda frames: status.set_memory(frames * KIB_PER_PAGE)
-        platform = pvh_platform(memory_size, config.vcpus, config.maxvcpus)
+        # Linux can only ever bring up processors that its tables call enabled at boot; those that xenstore
+        # calls offline it then takes down by itself (drivers/xen/cpu_hotplug.c).
+        platform = pvh_platform(memory_size, config.maxvcpus, config.maxvcpus)
         self._furnish(platform)
         modules = [assignment.ramdisk] if assignment.ramdisk is not None else []
         command_line = (config.cmdline or "").encode()

@@ -27,6 +27,7 @@ VERBS = (
     "domname",
     "vcpu-list",
     "vcpu-pin",
+    "vcpu-set",
     "mem-set",
     "mem-max",
     "trigger",

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.vcpu import Runstate
@@ -103,10 +104,10 @@ class Domain:
             )
         )
 
-    def rename(self, name: str) -> None:
-        """Give the domain another name, which has been checked; OSError: it keeps the old one."""
+    def change(self, **settings: Any) -> None:
+        """Change members of its configuration, checked before; OSError: it keeps the old ones."""
         old = self.config
-        self.config = dataclasses.replace(old, name=name)
+        self.config = dataclasses.replace(old, **settings)
         try:
             self.save()
         except OSError:

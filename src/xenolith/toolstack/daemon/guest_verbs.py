@@ -33,6 +33,18 @@ def _pin_vcpu(_daemon: Daemon, domain: Domain, request: Request) -> None:
     request.reply()
 
 
+def _set_vcpus(daemon: Daemon, domain: Domain, request: Request) -> None:
+    _check_live(domain)
+    count, most = number(request, "count"), domain.config.maxvcpus
+    if not 1 <= count <= most:
+        raise DaemonError(
+            f"Domain {domain.domid} has {most} vCPUs (maxvcpus), so 1 to {most} can be online"
+        )
+    domain.change(vcpus=count)
+    xenstore_layout.set_vcpus(daemon.store, domain.domid, domain.config)
+    request.reply()
+
+
 def _shutdown(daemon: Daemon, domain: Domain, request: Request) -> None:
     _check_live(domain)
     xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
@@ -151,6 +163,7 @@ def _forward(
 
 GUEST_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {
     "pin_vcpu": _pin_vcpu,
+    "set_vcpus": _set_vcpus,
     "shutdown": _shutdown,
     "reboot": _reboot,
     "sysrq": _sysrq,

@@ -146,7 +146,7 @@ def _rename(daemon: Daemon, request: Request) -> None:
     domain, name = _domain(daemon, request), text(request, "name")
     if name != domain.name:
         daemon.table.check_name(name)
-        domain.rename(name)
+        domain.change(name=name)
         xenstore_layout.rename(daemon.store, domain.domid, domain.config)
     request.reply()
 

@@ -84,6 +84,10 @@ def _values(domid: int, config: DomainConfig) -> Iterator[tuple[str, str]]:
     yield "memory/videoram", "0"
     yield "control/platform-feature-multiprocessor-suspend", "1"
     yield "control/platform-feature-xs_reset_watches", "1"
+    yield from _availability(config)
+
+
+def _availability(config: DomainConfig) -> Iterator[tuple[str, str]]:
     for vcpu in range(config.maxvcpus):
         online = vcpu < config.vcpus
         yield f"cpu/{vcpu}/availability", "online" if online else "offline"
@@ -170,6 +174,13 @@ def request_shutdown(store: Store, domid: int, how: str) -> None:
 def press_sysrq(store: Store, domid: int, letter: str) -> None:
     """Press a magic SysRq key in the guest."""
     store.write(f"{domain_path(domid)}/control/sysrq", letter)
+
+
+def set_vcpus(store: Store, domid: int, config: DomainConfig) -> None:
+    """Tell the guest's CPU hot plug which of its vCPUs are to be online."""
+    with store.transaction() as nodes:
+        for name, value in _availability(config):
+            nodes.write(f"{domain_path(domid)}/{name}", value)
 
 
 def set_memory_target(store: Store, domid: int, kib: int) -> None:
