@@ -31,6 +31,9 @@ class GuestSpec:
     """Network interfaces as in xl.cfg; the peer's first is on its user-mode network, and the only one."""
     disk: tuple[Path, str] | None = None
     """An image and its format, for the guest to write to."""
+    type: str = "pvh"
+    """As in xl.cfg; a peer has no other."""
+    vcpus: int = 1
 
     @property
     def memory_bytes(self) -> int:

@@ -41,13 +41,14 @@ class Qemu:
         return shutil.which(PROGRAM) is not None
 
     def start(self, spec: GuestSpec) -> QemuGuest:
-        """Start a guest with one vCPU, its serial and debug ports written to one file."""
+        """Start a guest, its serial and debug ports written to one file."""
         self._started += 1
         path = self._directory / f"qemu-{self._started}.log"
         console = ConsoleLog(path)
         arguments = [
             *(PROGRAM, "-accel", "tcg", "-cpu", "max", "-display", "none", "-no-reboot"),
-            *("-m", str(spec.memory), "-kernel", str(self._unpack(spec.kernel))),
+            *("-smp", str(spec.vcpus), "-m", str(spec.memory)),
+            *("-kernel", str(self._unpack(spec.kernel))),
             *("-chardev", f"file,id=console,path={path},append=on"),
             *("-serial", "chardev:console"),
             *("-device", "isa-debugcon,iobase=0xe9,chardev=debug"),

@@ -54,7 +54,7 @@ class Toolstack:
         return done.stdout
 
     def start(self, spec: GuestSpec) -> DomainGuest:
-        """Start `xl create` of a domain with one vCPU."""
+        """Start `xl create` of a domain."""
         name = f"bench-{len(self._domains) + 1}"
         config = self._directory / f"{name}.cfg"
         config.write_text(_xl_cfg(name, spec))
@@ -164,10 +164,10 @@ def _end(daemon: subprocess.Popen[bytes]) -> None:
 def _xl_cfg(name: str, spec: GuestSpec) -> str:
     lines = {
         "name": name,
-        "type": "pvh",
+        "type": spec.type,
         "kernel": str(spec.kernel),
         "memory": spec.memory,
-        "vcpus": 1,
+        "vcpus": spec.vcpus,
         "cmdline": f"console=hvc0 {spec.command_line}",
     }
     if spec.vif:

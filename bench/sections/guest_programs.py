@@ -34,17 +34,21 @@ _OPERATIONS = (
 )
 
 
-def _measure_guest(guest: Guest) -> dict[str, list[float]]:
+def spec(contest: Contest) -> GuestSpec:
+    """A guest whose init is the program, with one vCPU."""
+    command_line = f"mitigations=off quiet GBENCH_MS={contest.effort.guest_ms}"
+    return GuestSpec(contest.images.kernel, contest.images.benchmark_ramdisk, command_line, 512)
+
+
+def measured_rates(guest: Guest) -> dict[str, list[float]]:
+    """What the program has measured, per second and by operation."""
     guest.wait_for(END)
     return rates(guest.console.text())
 
 
 def measure(contest: Contest) -> Iterator[Figure]:
     """One vCPU; all operations in one guest, one after the other."""
-    ramdisk = contest.images.benchmark_ramdisk
-    command_line = f"mitigations=off quiet GBENCH_MS={contest.effort.guest_ms}"
-    spec = GuestSpec(contest.images.kernel, ramdisk, command_line, memory=512)
-    ours, peer = contest.alternate(spec, _measure_guest)
+    ours, peer = contest.alternate(spec(contest), measured_rates)
     for operation in _OPERATIONS:
         yield Figure(
             operation.title,
