@@ -29,7 +29,7 @@ xl() {
         ("xl shutdown --w", ["--wait"]),
         ("xl list --js", ["--json"]),
         ("xl create -f deb", ["deb.cfg"]),
-        ("xl help vcpu-", ["vcpu-list", "vcpu-pin"]),
+        ("xl help vcpu-", ["vcpu-list", "vcpu-pin", "vcpu-set"]),
         ("xl dmesg x", []),
     ],
 )
