@@ -68,6 +68,17 @@ def test_whoever_yields_goes_behind_all_others() -> None:
     assert drained(queue) == ["b", "c", "a"]
 
 
+def test_another_slice_is_that_of_turns_that_begin_later() -> None:
+    queue: RunQueue[str] = RunQueue(SLICE)
+    queue.add("a")
+    queue.slice_ns = 3 * SLICE
+    queue.add("b")
+    assert [queue.time_left(name) for name in "ab"] == [SLICE, 3 * SLICE]
+    queue.charge("a", SLICE)
+    queue.add_interrupted("a")
+    assert queue.time_left("a") == 3 * SLICE
+
+
 def test_discarding_takes_out_of_either_part_of_the_queue() -> None:
     queue: RunQueue[str] = RunQueue(SLICE)
     queue.add("waiting")

@@ -16,7 +16,8 @@ class RunQueue(Generic[T]):
     """The runnable vCPUs that do not run; a turn lasts ``slice_ns``, however often it is interrupted."""
 
     def __init__(self, slice_ns: int) -> None:
-        self._slice = slice_ns
+        self.slice_ns = slice_ns
+        """May be changed: of turns that begin from then on."""
         self._woken: deque[T] = deque()
         self._waiting: deque[T] = deque()
         self._left: dict[T, int] = {}
@@ -26,7 +27,7 @@ class RunQueue(Generic[T]):
 
     def add(self, vcpu: T) -> None:
         """Queue one that is new, behind all others."""
-        self._left[vcpu] = self._slice
+        self._left[vcpu] = self.slice_ns
         self._waiting.append(vcpu)
 
     def add_woken(self, vcpu: T) -> None:
@@ -55,7 +56,7 @@ class RunQueue(Generic[T]):
 
     def time_left(self, vcpu: T) -> int:
         """Nanoseconds of its turn that a vCPU has not used."""
-        return self._left.get(vcpu, self._slice)
+        return self._left.get(vcpu, self.slice_ns)
 
     def charge(self, vcpu: T, nanoseconds: int) -> None:
         """A vCPU has used so much of its turn."""

@@ -20,12 +20,13 @@ from xenolith.hypervisor.idle_watch import IdleWatch
 from xenolith.hypervisor.run_queue import RunQueue
 from xenolith.hypervisor.runstate import RunstateAccount
 from xenolith.hypervisor.system_time import SystemTime
+from xenolith.hypervisor.throttle import Throttle
 from xenolith.hypervisor.timers import TimerQueue
 from xenolith.machine.alarm import Alarm
 
-_SLICE_NS = 5_000_000
-_WAKE_SLICE_NS = 500_000
-"""How much longer a vCPU may run once another has been woken."""
+SLICE_NS = 5_000_000
+WAKE_SLICE_NS = 500_000
+"""How much longer a vCPU may run once another has been woken: the rate limit of Xen's credit scheduler."""
 
 _SWITCH_INTERVAL_S = 0.0003
 
@@ -55,7 +56,8 @@ class Scheduler:
         self.timers = TimerQueue(self._on_earlier_deadline)
         self.current: SchedulableVcpu | None = None
         """The vCPU whose guest code is running or whose exit is being handled."""
-        self._runnable: RunQueue[SchedulableVcpu] = RunQueue(_SLICE_NS)
+        self._runnable: RunQueue[SchedulableVcpu] = RunQueue(SLICE_NS)
+        self._wake_slice = WAKE_SLICE_NS
         self._posted: deque[Callable[[], None]] = deque()
         self._pause_count = 0
         self._halted = False
@@ -64,6 +66,8 @@ class Scheduler:
         self._attention = False
         self._wakeup = threading.Event()
         self._slice_end: int | None = None
+        self._throttle: Throttle | None = None
+        self._parked_until = 0
         self._idle = IdleWatch(engine.forget_code)
 
     @property
@@ -88,7 +92,7 @@ class Scheduler:
         vcpu.runstate.change(Runstate.runnable, now)
         self._runnable.add_woken(vcpu)
         if self.current is not None:
-            self._end_slice_by(now + _WAKE_SLICE_NS)
+            self._end_slice_by(now + self._wake_slice)
 
     def bring_up(self, vcpu: SchedulableVcpu) -> None:
         """Make an offline vCPU runnable."""
@@ -97,7 +101,7 @@ class Scheduler:
             vcpu.runstate.change(Runstate.runnable, now)
             self._runnable.add(vcpu)
             if self.current is not None:
-                self._end_slice_by(now + _WAKE_SLICE_NS)
+                self._end_slice_by(now + self._wake_slice)
 
     def block(self, vcpu: SchedulableVcpu) -> None:
         """Take the current vCPU off the CPU until it is woken."""
@@ -129,6 +133,18 @@ class Scheduler:
         if self.current is not None:
             self._engine.stop()
 
+    def set_slices(self, slice_ns: int, wake_slice_ns: int) -> None:
+        """Change how long a turn lasts, and how much of it is left of it when another vCPU is woken."""
+        self._runnable.slice_ns = slice_ns
+        self._wake_slice = wake_slice_ns
+
+    def throttle(self, throttle: Throttle | None) -> None:
+        """Ask this from now on when vCPUs may run; None: always."""
+        self._throttle = throttle
+        self._parked_until = 0
+        if self.current is not None:
+            self._engine.stop()
+
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` on the hypervisor thread soon; from any thread."""
         self._posted.append(call)
@@ -155,7 +171,7 @@ class Scheduler:
                 self.timers.expire(self._clock.now())
                 if self._stopped:
                     break
-                if self._runnable and not self._held:
+                if self._runnable and not self._held and not self._is_parked():
                     self._run_next()
                 else:
                     self._sleep()
@@ -175,11 +191,22 @@ class Scheduler:
     def _held(self) -> bool:
         return self._halted or self._pause_count > 0
 
+    def _is_parked(self) -> bool:
+        if self._throttle is None:
+            return False
+        now = self._clock.now()
+        if now >= self._parked_until:
+            self._parked_until = now + self._throttle.park(now)
+        return now < self._parked_until
+
     def _run_next(self) -> None:
         vcpu = self._runnable.take()
         now = self._clock.now()
         vcpu.runstate.change(Runstate.running, now)
         self._slice_end = now + self._runnable.time_left(vcpu) if self._runnable else None
+        if self._throttle is not None:
+            asked_again = now + self._throttle.stretch()
+            self._slice_end = min(self._slice_end or asked_again, asked_again)
         self.current = vcpu
         self._arm(now)
         cpu_before = time.thread_time_ns()
@@ -211,6 +238,8 @@ class Scheduler:
         """Wait for a post or the next timer."""
         self._idle.going_to_sleep(self._clock.now())
         deadline = None if self._held else self.timers.next_deadline()
+        if self._throttle is not None and self._runnable and not self._held:
+            deadline = min(deadline or self._parked_until, self._parked_until)
         if deadline is None:
             timeout = None
         else:
