@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run assets debian debian-image test test-packages test-fast test-slow check bench clean
+.PHONY: run assets grub debian debian-image test test-packages test-fast test-slow test-nested check bench clean
 
 $(BIN)/.installed: pyproject.toml setup.py $(shell find src -name '*.[ch]')
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
@@ -15,6 +15,10 @@ $(BIN)/.installed: pyproject.toml setup.py $(shell find src -name '*.[ch]')
 # Debian's own kernel and busybox, fetched with the machine's apt into the user's cache directory.
 assets: $(BIN)/.installed
 	$(BIN)/python -m xenolith.cli.assets cloud --link-into examples/guest
+
+# GRUB 2's images for guests, into the same cache, for firmware="pvgrub64".
+grub: $(BIN)/.installed
+	$(BIN)/python -m xenolith.cli.grub
 
 run: assets
 	$(BIN)/python -m xenolith.cli.demo examples/debian.cfg
@@ -33,17 +37,22 @@ check: $(BIN)/.installed
 	$(BIN)/mypy
 
 test-fast: $(BIN)/.installed
-	$(BIN)/pytest -m 'not guest and not slow'
+	$(BIN)/pytest -m 'not guest and not slow and not nested'
 
 # Tests that compare with Debian's own headers and tools skip where these cannot be installed.
 test-packages:
 	scripts/need-packages acpica-tools libc6-dev libnbd-bin iproute2 libxen-dev passt qemu-utils tcpdump xenstore-utils xorriso || true
 
 test: check assets test-packages
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not nested'
 
 test-slow: assets test-packages
 	$(BIN)/pytest -m slow
+
+# KVM in a machine with AMD-V, which QEMU emulates: needs no /dev/kvm here, and some minutes.
+test-nested: assets
+	scripts/need-packages qemu-system-x86
+	$(BIN)/pytest -s -m nested tests/nested
 
 bench: assets
 	$(BIN)/python -m bench

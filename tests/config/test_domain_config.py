@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xenolith.builder.grub_images import GrubImage, find_grub
 from xenolith.toolstack.config import (
     Action,
     ConfigError,
@@ -425,3 +427,57 @@ def test_layout_of_libxl() -> None:
     (nic,) = layout["nics"]
     assert (nic["devid"], nic["bridge"]) == (0, "br0")
     assert (layout["on_crash"], layout["on_reboot"]) == ("restart_rename", "restart")
+
+
+@pytest.fixture
+def grub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache has GRUB's images."""
+    monkeypatch.setenv("XENOLITH_CACHE_DIR", str(tmp_path))
+    directory = tmp_path / "grub"
+    directory.mkdir()
+    for image in GrubImage:
+        (directory / image).touch()
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("kind", "firmware", "image"),
+    [
+        ("pv", "pvgrub64", GrubImage.PV),
+        ("pvh", "pvgrub64", GrubImage.PVH),
+        ("pvh", "pvgrub32", GrubImage.PVH),
+    ],
+)
+def test_firmware_is_the_kernel(grub: Path, kind: str, firmware: str, image: GrubImage) -> None:
+    found = loads(f"name='d'\ntype='{kind}'\nfirmware='{firmware}'\n").config
+    assert found.kernel == str(grub / image)
+    assert DomainConfig.from_dict(found.to_dict()) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"kernel='{KERNEL}'\nfirmware='pvgrub64'", "f:3: key 'firmware': both kernel and"),
+        ("firmware='ovmf'", "f:2: key 'firmware': expected one of pvgrub32, pvgrub64, not 'ovmf'"),
+        ("firmware='pvgrub32'", "f:2: key 'firmware': 32-bit PV guests cannot be run"),
+    ],
+)
+def test_firmware_that_cannot_be(grub: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        loads(f"name='d'\n{text}\n", "f")
+
+
+def test_firmware_that_was_never_fetched(grub: Path) -> None:
+    for image in GrubImage:
+        (grub / image).unlink()
+    if find_grub(GrubImage.PV) is not None:
+        pytest.skip("Debian's GRUB for guests is installed here")
+    with pytest.raises(ConfigError, match=r"f:2: key 'firmware': .* make grub"):
+        loads("name='d'\nfirmware='pvgrub64'\n", "f")
+
+
+def test_firmware_of_hvm_guests_has_no_effect_yet() -> None:
+    loaded = loads("name='d'\ntype='hvm'\nfirmware='ovmf'\n", "f")
+    assert [str(warning) for warning in loaded.warnings] == [
+        "f:3: warning: key 'firmware' is accepted but has no effect yet"
+    ]

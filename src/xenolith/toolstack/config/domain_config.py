@@ -58,6 +58,13 @@ class EngineChoice(StrEnum):
     KVM = "kvm"
 
 
+class Firmware(StrEnum):
+    """What a PV or PVH guest runs instead of a kernel: GRUB, which boots a kernel from the guest's disk."""
+
+    PVGRUB32 = "pvgrub32"
+    PVGRUB64 = "pvgrub64"
+
+
 def new_uuid() -> str:
     """A random UUID in its usual form."""
     return str(uuid.uuid4())
@@ -72,6 +79,8 @@ class DomainConfig:
     uuid: str = field(default_factory=new_uuid)
     kernel: str | None = None
     ramdisk: str | None = None
+    firmware: Firmware | None = None
+    """Taken for the kernel: once the configuration is loaded, ``kernel`` is its file."""
     cmdline: str = ""
     memory: int = MIN_MEMORY
     maxmem: int = MIN_MEMORY

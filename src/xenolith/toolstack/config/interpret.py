@@ -21,6 +21,7 @@ from xenolith.toolstack.config.domain_config import (
     DomainConfig,
     DomainType,
     EngineChoice,
+    Firmware,
     new_uuid,
 )
 from xenolith.toolstack.config.errors import ConfigError, Problem
@@ -89,6 +90,7 @@ def _domain_config(reader: Reader) -> DomainConfig:
         uuid=_uuid(reader),
         kernel=_kernel(reader, kind),
         ramdisk=reader.string("ramdisk"),
+        firmware=_firmware(reader, kind),
         cmdline=_cmdline(reader),
         memory=memory,
         maxmem=maxmem,
@@ -166,6 +168,20 @@ def _kernel(reader: Reader, kind: DomainType) -> str | None:
     if kernel is None and not instead and not reader.is_list("kernel"):
         reader.error("kernel", f"missing: a domain of type {kind} needs a kernel")
     return kernel
+
+
+def _firmware(reader: Reader, kind: DomainType) -> Firmware | None:
+    if not reader.given("firmware"):
+        return None
+    if kind is DomainType.HVM:
+        reader.warn("firmware", "is accepted but has no effect yet")
+        return None
+    firmware = reader.choice("firmware", Firmware.PVGRUB64)
+    if reader.given("kernel"):
+        reader.error("firmware", "both kernel and firmware are given")
+    if kind is DomainType.PV and firmware is Firmware.PVGRUB32:
+        reader.error("firmware", "32-bit PV guests cannot be run: use pvgrub64, or type='pvh'")
+    return firmware
 
 
 def _cmdline(reader: Reader) -> str:

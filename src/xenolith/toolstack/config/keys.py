@@ -23,7 +23,7 @@ class Effect(Enum):
 _HONOURED = """
     name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus cpus engine
     on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk vif
-    cloud_init
+    cloud_init firmware
 """
 
 _PENDING = """
@@ -36,7 +36,7 @@ _PENDING = """
     llc_colors vtpm p9 pvcalls channel rdm rdm_mem_boundary usbctrl usbdev pci pci_permissive
     pci_msitranslate pci_seize pci_power_mgmt gfx_passthru dtdev ioports iomem irqs vdispl vsnd vkb
     vkb_device virtio dm_restrict tee arm_sci gic_version vuart sve nr_spis trap_unmapped_accesses
-    e820_host hdtype hap oos shadow_memory bios bios_path_override firmware firmware_override
+    e820_host hdtype hap oos shadow_memory bios bios_path_override firmware_override
     pvshim pvshim_path pvshim_cmdline pvshim_extra pae acpi_s3 acpi_s4 acpi_laptop_slate nx hpet
     altp2m altp2mhvm altp2m_count nestedhvm cpuid acpi_firmware smbios_firmware smbios ms_vm_genid
     mca_caps msr_relaxed tsc_mode localtime rtc_timeoffset vpt_align timer_mode mmio_hole

@@ -10,8 +10,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from xenolith.builder.grub_images import PACKAGE, GrubImage, find_grub
 from xenolith.toolstack.config.disk import DiskConfig
-from xenolith.toolstack.config.domain_config import DomainConfig
+from xenolith.toolstack.config.domain_config import DomainConfig, DomainType
 from xenolith.toolstack.config.errors import ConfigError, Problem
 from xenolith.toolstack.config.interpret import interpret
 from xenolith.toolstack.config.parser import Setting, combine, parse
@@ -64,6 +65,13 @@ def _with_files_found(
 ) -> DomainConfig:
     problems: list[Problem] = []
     found: dict[str, str] = {}
+    if config.firmware is not None:
+        grub = find_grub(GrubImage.PV if config.type is DomainType.PV else GrubImage.PVH)
+        if grub is not None:
+            found["kernel"] = str(grub)
+        else:
+            text = f"key 'firmware': GRUB is not there: make grub fetches it, or install {PACKAGE}"
+            problems.append(Problem(settings["firmware"].position, text))
     for key in ("kernel", "ramdisk", "cloud_init"):
         name: str | None = getattr(config, key)
         if name is None:
