@@ -127,7 +127,7 @@ class Side:
         """All that an operation may change, less the bits by which a walk leaves its traces."""
         tables = [
             self.words[(mfn << PAGE_SHIFT >> 3) : (mfn + 1 << PAGE_SHIFT >> 3)].tolist()
-            for mfn in (4, TABLE)
+            for mfn in (4, TABLE, DATA)
         ]
         walked = [[word & ~0x60 for word in table] for table in tables]
         return (
@@ -238,7 +238,8 @@ def test_the_usual_stores_are_done_natively() -> None:
 
 
 requests = st.builds(
-    lambda slot, kind, value: (TABLE * PAGE_SIZE + 8 * slot | kind, value),
+    lambda mfn, slot, kind, value: (mfn * PAGE_SIZE + 8 * slot | kind, value),
+    st.sampled_from([TABLE, TABLE, TABLE, DATA, ROOT, FOREIGN, FRAMES]),
     slots,
     st.sampled_from([0, 0, 0, 2, 3]),
     entries,
@@ -309,12 +310,19 @@ def test_xen_version_is_answered() -> None:
     assert native.registers.rax == 0x40011
 
 
-def test_updates_of_what_is_no_page_table_are_left_to_python() -> None:
+@pytest.mark.parametrize(("mfn", "natively"), [(DATA, True), (ROOT, False), (FOREIGN, False)])
+def test_tables_that_are_not_in_use_are_updated_natively(mfn: int, natively: bool) -> None:
+    """As a guest fills the tables of a new process, before it pins them."""
     native = Side(native=True)
-    place(native, [(Hypercall.mmu_update, (), [(DATA * PAGE_SIZE, 5)])])
+    place(native, [(Hypercall.mmu_update, (), [(mfn * PAGE_SIZE, 5)])])
     native.registers.file[0] = Hypercall.multicall
     native.registers.file[7], native.registers.file[6] = BASE + LIST * PAGE_SIZE, 1
-    assert not native.call_natively("xenolith_mmu_hypercall")[0]
+    assert native.call_natively("xenolith_mmu_hypercall")[0] == natively
+    assert (native.words[mfn << PAGE_SHIFT >> 3] == 5) == natively
+
+
+def test_a_walk_leads_nowhere() -> None:
+    native = Side(native=True)
     with pytest.raises(XenError):
         native.vcpu.paging.translate(GuestVirt(0x1000))
 

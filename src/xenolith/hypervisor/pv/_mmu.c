@@ -1,28 +1,35 @@
 /*
  * Updates of page tables of level 1, and switches between processes, natively: what page_table.py, mmu_update.py,
- * mmuext_op.py and writable_page_table.py do, for the cases that running guests make by the thousand. Whatever is not such a case is left to them, untouched; tests
- * compare the two.
+ * mmuext_op.py and writable_page_table.py do, for the cases that running guests make by the thousand. Whatever is not
+ * such a case is left to them, untouched; tests compare the two.
  */
 #include "level1.h"
 #include "native_store.h"
 
-/* mmu_update of entries of level 1: 1 done, 0 something else came up, -1 refused */
+/*
+ * mmu_update of entries of level 1, and of tables that are not in use yet: 1 done, 0 something else came up,
+ * -1 refused
+ */
 static int mmu_update(struct mmu *mmu, struct native_trap *trap, uint64_t *requests, uint64_t *count)
 {
     while (*count) {
         const uint64_t *pointer = guest_word(mmu, trap->roots[KERNEL], *requests, 0);
         const uint64_t *value = guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0);
-        uint64_t kind, address;
+        uint64_t kind, address, mfn;
 
         if (!pointer || !value)
             return 0;
         kind = *pointer & 3;
         address = *pointer & ~(uint64_t)3;
-        if ((kind != NORMAL_UPDATE && kind != PRESERVE_AD) || address % 8
-            || !is_type(mmu, address / PAGE_BYTES, TYPE_L1))
+        mfn = address / PAGE_BYTES;
+        if ((kind != NORMAL_UPDATE && kind != PRESERVE_AD) || address % 8)
             return 0;
-        if (!xenolith_mmu_update_l1(mmu, address / PAGE_BYTES, address / 8 % ENTRIES, *value,
-                                    kind == PRESERVE_AD ? ACCESSED | DIRTY : 0))
+        if (may_be_written(mmu, mfn))
+            *word_at(mmu, address) = *value;
+        else if (!is_type(mmu, mfn, TYPE_L1))
+            return 0;
+        else if (!xenolith_mmu_update_l1(mmu, mfn, address / 8 % ENTRIES, *value,
+                                         kind == PRESERVE_AD ? ACCESSED | DIRTY : 0))
             return -1;
         *requests += 16;
         --*count;

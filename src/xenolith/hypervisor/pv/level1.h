@@ -83,6 +83,13 @@ static int is_type(const struct mmu *mmu, uint64_t mfn, uint32_t type)
     return mfn < mmu->frames && (mmu->info[mfn] & COUNT) && mmu->info[mfn] >> TYPE_SHIFT == type;
 }
 
+/* PageTypes.may_be_written */
+static int may_be_written(const struct mmu *mmu, uint64_t mfn)
+{
+    return mfn < mmu->frames && !(mmu->info[mfn] & ABSENT)
+        && (!(mmu->info[mfn] & COUNT) || mmu->info[mfn] >> TYPE_SHIFT == TYPE_WRITABLE);
+}
+
 static int get_l1_entry(struct mmu *mmu, uint64_t entry)
 {
     uint64_t mfn = (entry & ADDRESS) / PAGE_BYTES;

@@ -73,8 +73,7 @@ class PvMemory:
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         """The frame of a number that the guest gave; None where it has no such frame, or may not write it."""
-        writable = self.types.type_of(gfn) in (PageType.NONE, PageType.WRITABLE)
-        return Mfn(gfn) if writable and self.types.is_present(gfn) else None
+        return Mfn(gfn) if self.types.may_be_written(gfn) else None
 
     def gfn_of(self, mfn: Mfn) -> Gfn | None:
         """What the guest calls a frame of the hypervisor's."""
@@ -125,9 +124,7 @@ class PvMemory:
 
     def _is_releasable(self, mfn: int) -> bool:
         ram = range(self.first_ram, self.first_ram + self.ram_frames)
-        if mfn not in ram or not self.types.is_present(mfn) or self.types.is_granted(Mfn(mfn)):
-            return False
-        return self.types.type_of(mfn) in (PageType.NONE, PageType.WRITABLE)
+        return mfn in ram and self.types.may_be_written(mfn) and not self.types.is_granted(Mfn(mfn))
 
     def _empty(self, mfn: Mfn) -> None:
         """Take a frame from the guest, and what is in it."""

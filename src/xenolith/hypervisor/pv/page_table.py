@@ -98,9 +98,9 @@ class PageTables:
             self._update_upper(kind, mfn, index, value, kept)
         else:
             # As in Xen, a page that is no page table is just memory.
-            self._types.get(mfn, PageType.WRITABLE)
+            if not self._types.may_be_written(mfn):
+                raise XenError(Errno.EINVAL, f"frame {mfn:#x} may not be written")
             self._words[address >> 3] = value
-            self._types.put(mfn)
 
     def update_l1(self, mfn: int, index: int, value: int, kept: int = 0) -> None:
         """As :meth:`update` for an entry of a frame that is in use as a page table of level 1."""

@@ -69,6 +69,10 @@ class PageTypes:
         """Whether a frame is the guest's."""
         return 0 <= mfn < self.frames and not self.info[mfn] & ABSENT
 
+    def may_be_written(self, mfn: int) -> bool:
+        """Whether a frame is the guest's and in no use that forbids it to be written."""
+        return self.is_present(mfn) and self.type_of(mfn) in (PageType.NONE, PageType.WRITABLE)
+
     def get(self, mfn: int, kind: PageType) -> None:
         """Count a use of a frame; XenError(EINVAL) if it is not the guest's or in use as another type."""
         if not self.is_present(mfn):
