@@ -14,7 +14,7 @@ from xenolith.abi.ring import REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, SRING_HE
 from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
 from xenolith.backends.io_thread import IoThread
 from xenolith.backends.net import Attachment, Line, VifBackend
-from xenolith.backends.xenbus import Guest
+from xenolith.backends.xenbus import DeviceBackend, Guest
 from xenolith.hypervisor.event_channel import EventChannelTable
 from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
@@ -47,11 +47,17 @@ class Vcpu:
 class Memory:
     """GrantMemory: guest frames below RAM_FRAMES are machine frames of the same number."""
 
-    def __init__(self) -> None:
-        self.machine = MachineMemory(RAM_FRAMES + 8)
-        self._free = list(range(RAM_FRAMES, RAM_FRAMES + 8))
+    def __init__(self, xen_frames: int) -> None:
+        self.machine = MachineMemory(RAM_FRAMES + xen_frames)
+        self._free = list(range(RAM_FRAMES, RAM_FRAMES + xen_frames))
+
+    @property
+    def free_frames(self) -> int:
+        return len(self._free)
 
     def allocate_frame(self) -> Mfn:
+        if not self._free:
+            raise XenError(Errno.ENOMEM)
         return Mfn(self._free.pop())
 
     def free_frame(self, mfn: Mfn) -> None:
@@ -136,19 +142,11 @@ class Ring:
         return found
 
 
-class Netfront:
-    """A guest with a connected interface; ``peer`` is the network's end of its wire."""
+class WiredGuest:
+    """A guest, and an attachment to a network; ``peer`` is the network's end of its wire."""
 
-    def __init__(
-        self,
-        *,
-        features: dict[str, str] | None = None,
-        rate: TokenBucket | None = None,
-        queues: int = 1,
-        start: int = 0,
-        buffers: int = 64,
-    ) -> None:
-        self.memory = Memory()
+    def __init__(self, rate: TokenBucket | None = None, xen_frames: int = 8) -> None:
+        self.memory = Memory(xen_frames)
         self.grants = GrantTable(7, self.memory)
         self.shared_info = memoryview(bytearray(PAGE_SIZE))
         vcpus = [Vcpu(self.shared_info[: VCPU_INFO.size])]
@@ -158,10 +156,9 @@ class Netfront:
         self.posted: deque[Callable[[], None]] = deque()
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.log: list[str] = []
-        guest = Guest(
+        self.guest = Guest(
             7, self.grants, self.events, self.posted.append, self.log.append, self.log.append
         )
-        self.guest = guest
         self._next_frame = 16
         self._next_ref = 8
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -173,40 +170,11 @@ class Netfront:
         )
         line = Line(IoThread(self.loop, self.posted.append), MessageWire(left.detach()))
         self.attachment.plug(line)
-        self.backend = VifBackend(guest, "vif7.0", self.attachment, 8)
-        self.nodes = dict(FEATURES if features is None else features)
-        self.tx: list[Ring] = []
-        self.rx: list[Ring] = []
-        self.tx_ports: list[int] = []
-        self.rx_ports: list[int] = []
-        self.rx_pages: list[dict[int, int]] = []
-        if queues > 1:
-            self.nodes["multi-queue-num-queues"] = str(queues)
-        for number in range(queues):
-            self._add_queue(f"queue-{number}/" if queues > 1 else "", start)
-        for number in range(queues):
-            self.offer(buffers, queue=number)
-            self.rx[number].push()
-        self.answer = self.backend.connect(self.nodes)
-        self.run()
 
-    def _add_queue(self, prefix: str, start: int) -> None:
-        for kind, rings, ports, slot_bytes in (
-            ("tx", self.tx, self.tx_ports, TX_REQUEST.size),
-            ("rx", self.rx, self.rx_ports, RX_REQUEST.size),
-        ):
-            gfn = self.new_frame()
-            ring = Ring(self.memory.frame(Mfn(gfn)), slot_bytes)
-            ring.start_at(start)
-            rings.append(ring)
-            ports.append(self.events.alloc_unbound(0))
-            self.nodes[f"{prefix}{kind}-ring-ref"] = str(self.grant(gfn))
-            self.nodes[f"{prefix}event-channel-{kind}"] = str(ports[-1])
-        self.rx_pages.append({})
-
-    def close(self) -> None:
-        self.backend.disconnect(lambda: None)
-        self.backend.close()
+    def shut(self, backend: DeviceBackend) -> None:
+        """Disconnect and close the backend, and the network's end of the wire."""
+        backend.disconnect(lambda: None)
+        backend.close()
         self.hang_up()
         self.loop.step()
         self.loop.close()
@@ -243,6 +211,62 @@ class Netfront:
         while self.posted or self.loop.step():
             if self.posted:
                 self.posted.popleft()()
+
+    def sent(self) -> Frame | None:
+        frame = self.peer.receive()
+        return None if frame is None else Frame(bytes(frame.data), frame.offload)
+
+    def deliver(self, data: bytes, offload: Offload = NOTHING) -> None:
+        assert self.peer.send([Frame(data, offload)]) == 1
+        self.run()
+
+
+class Netfront(WiredGuest):
+    """A guest with a connected interface."""
+
+    def __init__(
+        self,
+        *,
+        features: dict[str, str] | None = None,
+        rate: TokenBucket | None = None,
+        queues: int = 1,
+        start: int = 0,
+        buffers: int = 64,
+    ) -> None:
+        super().__init__(rate)
+        self.backend = VifBackend(self.guest, "vif7.0", self.attachment, 8)
+        self.nodes = dict(FEATURES if features is None else features)
+        self.tx: list[Ring] = []
+        self.rx: list[Ring] = []
+        self.tx_ports: list[int] = []
+        self.rx_ports: list[int] = []
+        self.rx_pages: list[dict[int, int]] = []
+        if queues > 1:
+            self.nodes["multi-queue-num-queues"] = str(queues)
+        for number in range(queues):
+            self._add_queue(f"queue-{number}/" if queues > 1 else "", start)
+        for number in range(queues):
+            self.offer(buffers, queue=number)
+            self.rx[number].push()
+        self.answer = self.backend.connect(self.nodes)
+        self.run()
+
+    def _add_queue(self, prefix: str, start: int) -> None:
+        for kind, rings, ports, slot_bytes in (
+            ("tx", self.tx, self.tx_ports, TX_REQUEST.size),
+            ("rx", self.rx, self.rx_ports, RX_REQUEST.size),
+        ):
+            gfn = self.new_frame()
+            ring = Ring(self.memory.frame(Mfn(gfn)), slot_bytes)
+            ring.start_at(start)
+            rings.append(ring)
+            ports.append(self.events.alloc_unbound(0))
+            self.nodes[f"{prefix}{kind}-ring-ref"] = str(self.grant(gfn))
+            self.nodes[f"{prefix}event-channel-{kind}"] = str(ports[-1])
+        self.rx_pages.append({})
+
+    def close(self) -> None:
+        self.shut(self.backend)
 
     # Transmitting
 
@@ -301,10 +325,6 @@ class Netfront:
         self.kick()
         return self.sent()
 
-    def sent(self) -> Frame | None:
-        frame = self.peer.receive()
-        return None if frame is None else Frame(bytes(frame.data), frame.offload)
-
     # Receiving
 
     def offer(self, count: int, queue: int = 0) -> None:
@@ -319,10 +339,6 @@ class Netfront:
     def kick_rx(self, queue: int = 0) -> None:
         if self.rx[queue].push():
             self.events.send(self.rx_ports[queue])
-        self.run()
-
-    def deliver(self, data: bytes, offload: Offload = NOTHING) -> None:
-        assert self.peer.send([Frame(data, offload)]) == 1
         self.run()
 
     def received(self, queue: int = 0) -> list[tuple[bytes, int, list[bytes]]]:

@@ -26,12 +26,13 @@ from xenolith.abi.netif import (
 )
 from xenolith.backends.net.errors import ProtocolError
 from xenolith.backends.net.multicast import MulticastFilter
+from xenolith.backends.net.offload import offload_of
 from xenolith.backends.net.slot_ring import SlotRing
 from xenolith.hypervisor.grant_table import GrantError, GrantTable
 from xenolith.machine.address import PAGE_SIZE
 from xenolith.net import frame as frames
-from xenolith.net.frame import NOTHING, VALIDATED, Frame, Offload, OffloadFlag
-from xenolith.net.headers import CSUM_OFFSET, ETHERNET_BYTES, find_headers
+from xenolith.net.frame import NOTHING, VALIDATED, Frame, Offload
+from xenolith.net.headers import ETHERNET_BYTES
 
 _FATAL_SLOTS = 20
 """As netback's fatal_skb_slots: more than a packet may have is dropped, that much is an attack."""
@@ -194,17 +195,7 @@ def _check_gso(extra: bytes) -> None:
 
 def _offload(data: bytes, gso_extra: bytes | None) -> Offload:
     """What is left to do about a frame; ValueError if that cannot be done."""
-    headers = find_headers(data)
-    if headers is None:
-        raise ValueError("no transport has its checksum left blank")
-    start, offset = headers.transport, CSUM_OFFSET[headers.protocol]
     if gso_extra is None:
-        return Offload(OffloadFlag.NEEDS_CSUM, csum_start=start, csum_offset=offset)
+        return offload_of(data, frames.GsoType.NONE, 0)
     gso = EXTRA_GSO.unpack(gso_extra)
-    kind = _GSO_TYPES[GsoType(gso.gso_type)]
-    if (
-        headers.version != (4 if kind == frames.GsoType.TCPV4 else 6)
-        or headers.payload == start + 8
-    ):
-        raise ValueError("only TCP is cut into segments")
-    return Offload(OffloadFlag.NEEDS_CSUM, kind, headers.payload, gso.size, start, offset)
+    return offload_of(data, _GSO_TYPES[GsoType(gso.gso_type)], gso.size)
