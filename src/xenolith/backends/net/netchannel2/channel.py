@@ -16,6 +16,7 @@ from xenolith.abi.netchannel2 import (
     MSG_SET_MAX_FRAGMENTS_PER_PACKET,
     MSG_SET_MAX_PACKETS,
     MSG_SET_OFFLOAD,
+    NETCHANNEL2_MAX_PACKET_BYTES,
     Msg,
 )
 from xenolith.abi.uring import SHARED, SRING, MsgHdr
@@ -116,7 +117,9 @@ class Channel:
 
     def can_carry(self, frame: Frame) -> bool:
         """Whether the guest takes frames of this size at all."""
-        return fragment_count(len(frame.data)) <= self._max_fragments
+        size = len(frame.data)
+        fits = fragment_count(size) <= self._max_fragments
+        return fits and size <= NETCHANNEL2_MAX_PACKET_BYTES
 
     def has_room(self, frame: Frame) -> bool:
         """Whether a frame can be sent to the guest now; if not, it will send an event.
