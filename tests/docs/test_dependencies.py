@@ -26,8 +26,8 @@ def matches(pattern: str, path: str) -> set[str]:
 def test_python_packages_are_those_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    used = {re.match(r"[\w-]+", requirement)[0] for requirement in required}  # type: ignore[index]
-    assert set(re.findall(r"^\| \[([\w-]+)\]", section("Python packages"), re.MULTILINE)) == used
+    used = {re.match(r"[\w.-]+", requirement)[0] for requirement in required}  # type: ignore[index]
+    assert set(re.findall(r"^\| \[([\w.-]+)\]", section("Python packages"), re.MULTILINE)) == used
 
 
 def test_debian_packages_are_those_that_are_installed_or_fetched() -> None:
