@@ -301,6 +301,20 @@ def test_disks_go_on_when_the_daemon_is_replaced(own_host: Host, tmp_path: Path)
     own_host.xl("destroy", "web")
 
 
+def test_a_disk_is_let_go_under_the_next_daemon(own_host: Host, tmp_path: Path) -> None:
+    image = raw_image(tmp_path / "raw.img", 8 * MIB)
+    own_host.xl("create", own_host.config("web", extra=QUIET, disk=[f"{image},raw,xvda,w"]))
+    with own_host.terminal("console", "web") as guest:
+        guest.wait_for(b"# ")
+        own_host.xl("pause", "web")
+        assert own_host.try_xl("block-detach", "web", "xvda").returncode == 1
+        kill(own_host.daemon_pid())
+        own_host.xl("unpause", "web")
+        eventually(lambda: disk_size(guest, "xvda") == -1)
+    eventually(lambda: len(own_host.xl("block-list", "web").splitlines()) == 1)
+    open_image(image, "raw", writable=True).close()
+
+
 def test_a_rebooted_guest_has_its_disks_again(shared_host: Host, tmp_path: Path) -> None:
     first = raw_image(tmp_path / "first.img", 4 * MIB)
     second = raw_image(tmp_path / "second.img", 8 * MIB)

@@ -93,6 +93,13 @@ def force_detach(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Th
     removal.start(FORCE_TIMEOUT_S, removal.finish)
 
 
+def resume_removals(daemon: Daemon, domain: Domain) -> None:
+    """Go on waiting for devices that an earlier daemon has asked the guest to let go of."""
+    for kind, devid in _all(daemon, domain):
+        if nodes.is_removal_requested(daemon.store, domain.domid, kind, devid):
+            _Removal(daemon, domain, kind, devid, lambda _error: None).wait()
+
+
 def _take_away(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then) -> None:
     """End a device's backend, then remove its nodes."""
 
@@ -110,13 +117,7 @@ def _take_away(daemon: Daemon, domain: Domain, kind: str, devid: int, then: Then
 
 def detach_all(daemon: Daemon, domain: Domain, then: Callable[[], None]) -> None:
     """Take all devices away from a domain that does not run any more; call back when they are gone."""
-    directory = f"/libxl/{domain.domid}/device"
-    kinds = daemon.store.directory(directory) if daemon.store.exists(directory) else []
-    left = [
-        (kind, int(devid))
-        for kind in kinds
-        for devid in daemon.store.directory(f"{directory}/{kind}")
-    ]
+    left = _all(daemon, domain)
 
     def next_one(_error: DaemonError | None) -> None:
         if not left or domain.connection is None or domain.process_ended:
@@ -125,6 +126,17 @@ def detach_all(daemon: Daemon, domain: Domain, then: Callable[[], None]) -> None
             _take_away(daemon, domain, *left.pop(), next_one)
 
     next_one(None)
+
+
+def _all(daemon: Daemon, domain: Domain) -> list[tuple[str, int]]:
+    """The devices of a domain: their kinds and numbers."""
+    directory = f"/libxl/{domain.domid}/device"
+    kinds = daemon.store.directory(directory) if daemon.store.exists(directory) else []
+    return [
+        (kind, int(devid))
+        for kind in kinds
+        for devid in daemon.store.directory(f"{directory}/{kind}")
+    ]
 
 
 def exists(daemon: Daemon, domain: Domain, kind: str, devid: int) -> bool:
@@ -200,9 +212,13 @@ class _Removal:
             self.finish()
             return
         nodes.request_removal(store, domid, self._kind, self._devid)
-        state = f"{nodes.backend_path(domid, self._kind, self._devid)}/state"
         self._timer = self._daemon.loop.call_later(timeout, too_late)
-        self._watch = store.watch(state, self._look)
+        self.wait()
+
+    def wait(self) -> None:
+        """Have the device go once the frontend, which has been asked, has let go of it."""
+        back = nodes.backend_path(self._domain.domid, self._kind, self._devid)
+        self._watch = self._daemon.store.watch(f"{back}/state", self._look)
 
     def _look(self, _path: str) -> None:
         if self._watch is None:

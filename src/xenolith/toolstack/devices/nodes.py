@@ -82,6 +82,12 @@ def request_removal(store: Store, domid: int, kind: str, devid: int) -> None:
             nodes.write(f"{back}/state", str(XenbusState.Closing.value))
 
 
+def is_removal_requested(store: Store, domid: int, kind: str, devid: int) -> bool:
+    """Whether the frontend has been asked to let go of a device."""
+    online = f"{backend_path(domid, kind, devid)}/online"
+    return store.exists(online) and store.read(online) == b"0"
+
+
 def insist_on_removal(store: Store, domid: int, kind: str, devid: int) -> None:
     """Ask again, where a backend that was just connecting has overwritten the request."""
     state = f"{backend_path(domid, kind, devid)}/state"
