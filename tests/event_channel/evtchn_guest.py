@@ -46,6 +46,8 @@ class Vcpu:
 class Guest:
     """A domain with guest frames equal to machine frames and a flat address space."""
 
+    word = 8
+
     def __init__(self, vcpus: int = 2, max_port: int = 1023, domid: int = 7) -> None:
         self.memory = MachineMemory(FRAMES)
         self.vcpus = [Vcpu(self.memory, vcpu_id) for vcpu_id in range(vcpus)]

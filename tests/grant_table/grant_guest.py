@@ -30,6 +30,8 @@ DOMID = 7
 class Guest:
     """The domain, its grant table, and the calling vCPU's flat address space: its RAM."""
 
+    word = 8
+
     def __init__(
         self, max_frames: int = 4, max_version: int = 2, xen_frames: int = XEN_FRAMES
     ) -> None:

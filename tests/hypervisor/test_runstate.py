@@ -24,7 +24,7 @@ def test_the_times_of_all_states_add_up_to_the_time_that_has_passed(
         now += elapsed
         account.change(state, now)
         account.account_stolen(stolen)
-    info = VCPU_RUNSTATE_INFO.unpack(account.info(now + later))
+    info = account.info(now + later)
     assert sum(info.time) == now + later - 1000
     assert min(info.time) >= 0
     assert (info.state, info.state_entry_time) == (account.state, now if changes else 1000)
@@ -33,7 +33,7 @@ def test_the_times_of_all_states_add_up_to_the_time_that_has_passed(
 def test_time_in_the_present_state_counts_when_asked() -> None:
     account = RunstateAccount(0)
     account.change(Runstate.running, 10)
-    info = VCPU_RUNSTATE_INFO.unpack(account.info(25))
+    info = account.info(25)
     assert info.time[Runstate.running] == 15
     assert info.time[Runstate.offline] == 10
     assert account.running_time(25) == 15
@@ -44,7 +44,7 @@ def test_stolen_time_was_not_run() -> None:
     account.change(Runstate.running, 0)
     account.change(Runstate.runnable, 100)
     account.account_stolen(30)
-    info = VCPU_RUNSTATE_INFO.unpack(account.info(100))
+    info = account.info(100)
     assert info.time[Runstate.running] == 70
     assert info.time[Runstate.runnable] == 30
     account.account_stolen(1000)

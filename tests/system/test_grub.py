@@ -19,7 +19,7 @@ from .terminal import Terminal
 
 pytestmark = pytest.mark.guest
 
-KINDS = ["pv"]
+KINDS = ["pv", "pvh"]
 DOWN, ENTER = b"\x1b[B", b"\r"
 MENU = b"GNU GRUB  version"
 BOOT = 120

@@ -89,7 +89,7 @@ FUTURE = vcpu.VCPU_SSHOTTMR_future
             "hvm_op(set_param, {domid=SELF, index=200, value=0x5}) = -EINVAL (HVM parameter 200)",
         ),
         (
-            HVM, hvm_op.HvmOp.get_mem_type, hvm_op.XEN_HVM_GET_MEM_TYPE, (SELF, 0, 0x10),
+            HVM, hvm_op.HvmOp.get_mem_type, hvm_op.XEN_HVM_GET_MEM_TYPE, (SELF, 0, bytes(4), 0x10),
             "hvm_op(get_mem_type, {domid=SELF, pfn=0x10, mem_type→ram_rw}) = 0",
         ),
         (

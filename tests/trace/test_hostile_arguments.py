@@ -20,6 +20,8 @@ TOP = 1 << 64
 class FlatAccess:
     """Guest memory that is machine memory, and beyond it nothing."""
 
+    word = 8
+
     def __init__(self) -> None:
         self.memory = MachineMemory(FRAMES)
 

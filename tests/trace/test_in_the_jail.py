@@ -12,6 +12,8 @@ from xenolith.hypervisor.trace.decoding import Look
 from xenolith.hypervisor.trace.signatures import SIGNATURES
 
 class Access:
+    word = 8
+
     def copy_from(self, address, size):
         return (bytes(range(1, 256)) * (size // 255 + 1))[:size]
 

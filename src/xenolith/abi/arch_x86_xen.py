@@ -5,9 +5,9 @@ Mirrors public/arch-x86/xen.h (and arch-x86/xen-x86_64.h, which it includes).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from xenolith.abi.layout import U64, Layout
+from xenolith.abi.layout import U64, ULONG, Layout
 
 HEADER = "arch-x86/xen.h"
 
@@ -23,8 +23,8 @@ XEN_CPUID_NO_SUBLEAF = 0xFFFFFFFF
 class ArchVcpuInfo(NamedTuple):
     """The x86 part of vcpu_info; only PV guests use it."""
 
-    cr2: U64
-    pad: U64
+    cr2: ULONG
+    pad: Annotated[tuple[int, ...], "1Q", "5I"]
 
 
 ARCH_VCPU_INFO = Layout(ArchVcpuInfo, "struct arch_vcpu_info", HEADER)

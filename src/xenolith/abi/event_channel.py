@@ -172,6 +172,7 @@ class EvtchnInitControl(NamedTuple):
     offset: U32
     vcpu: U32
     link_bits: U8
+    pad: Annotated[bytes, "7s"] = bytes(7)
 
 
 EVTCHN_INIT_CONTROL = Layout(EvtchnInitControl, "struct evtchn_init_control", HEADER)

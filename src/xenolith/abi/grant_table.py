@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Annotated, NamedTuple
 
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import S16, U16, U32, U64, Layout
+from xenolith.abi.layout import S16, U16, U32, U64, ULONG, Layout
 
 HEADER = "grant_table.h"
 
@@ -177,7 +177,7 @@ class GnttabSetupTable(NamedTuple):
     dom: U16
     nr_frames: U32
     status: S16
-    frame_list: U64
+    frame_list: ULONG
 
 
 GNTTAB_SETUP_TABLE = Layout(GnttabSetupTable, "struct gnttab_setup_table", HEADER)
@@ -196,7 +196,7 @@ GNTTAB_DUMP_TABLE = Layout(GnttabDumpTable, "struct gnttab_dump_table", HEADER)
 class GnttabTransfer(NamedTuple):
     """Give a frame away through an entry that accepts a transfer."""
 
-    mfn: U64
+    mfn: ULONG
     domid: U16
     ref: U32
     status: S16
@@ -208,7 +208,7 @@ GNTTAB_TRANSFER = Layout(GnttabTransfer, "struct gnttab_transfer", HEADER)
 class GnttabCopyPtr(NamedTuple):
     """One end of a copy; ``u`` is a frame number or in its low 32 bits a grant reference."""
 
-    u: U64
+    u: ULONG
     domid: U16
     offset: U16
 
@@ -268,7 +268,7 @@ class GnttabGetStatusFrames(NamedTuple):
     nr_frames: U32
     dom: U16
     status: S16
-    frame_list: U64
+    frame_list: ULONG
 
 
 GNTTAB_GET_STATUS_FRAMES = Layout(GnttabGetStatusFrames, "struct gnttab_get_status_frames", HEADER)

@@ -6,7 +6,7 @@ Mirrors what a guest itself may call of public/hvm/hvm_op.h.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from xenolith.abi.constants import c_constants
 from xenolith.abi.layout import U8, U16, U32, U64, Layout
@@ -57,6 +57,7 @@ class XenHvmPagetableDying(NamedTuple):
     """A hint that the page table at ``gpa`` is about to go."""
 
     domid: U16
+    pad: Annotated[bytes, "6s"]
     gpa: U64
 
 
@@ -77,6 +78,7 @@ class XenHvmGetMemType(NamedTuple):
 
     domid: U16
     mem_type: U16
+    pad: Annotated[bytes, "4s"]
     pfn: U64
 
 

@@ -1,4 +1,4 @@
-"""C struct layouts declared as typed tuples, with the natural alignment of the x86-64 psABI.
+"""C struct layouts declared as typed tuples, as the x86-64 psABI lays them out, and as the i386 one does.
 
 A layout names the C type that it mirrors, so that a test can compare every size and offset
 with the compiler's view of Debian's libxen-dev headers.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cached_property
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 U8 = Annotated[int, "B"]
@@ -18,9 +19,10 @@ U32 = Annotated[int, "I"]
 S32 = Annotated[int, "i"]
 U64 = Annotated[int, "Q"]
 S64 = Annotated[int, "q"]
+ULONG = Annotated[int, "Q", "I"]
 """Field types. A byte array is ``Annotated[bytes, "16s"]``, an array of integers
 ``Annotated[tuple[int, ...], "6Q"]``, a nested struct ``Annotated[Inner, INNER]``, INNER being its
-layout."""
+layout. A second code is that of a 32-bit guest: ULONG is a pointer, a frame number or an unsigned long."""
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -36,7 +38,7 @@ class Layout(Generic[T]):
     C type (``"struct xen_add_to_physmap"``) and ``header`` the public header below ``xen/`` that
     defines it; both are None for layouts of our own. ``c_names`` maps a field to its C
     designator where that differs (``{"mfn": "arg1.mfn"}``). ``pack`` caps the alignment of the
-    fields, in bytes, as ``#pragma pack`` does.
+    fields, in bytes, as ``#pragma pack`` does. ``word`` is how many bytes an unsigned long has.
     """
 
     def __init__(
@@ -46,27 +48,35 @@ class Layout(Generic[T]):
         header: str | None = None,
         c_names: dict[str, str] | None = None,
         pack: int = 8,
+        word: int = 8,
     ) -> None:
         self.fields = fields
         self.c_type = c_type
         self.header = header
         self.c_names = c_names or {}
+        self._pack = min(pack, word)
+        self._word = word
         self.offsets: dict[str, int] = {}
         self._composites: list[tuple[int, _Composite]] = []
-        self.format, self.size, self.alignment = self._measure(fields, pack)
+        self.format, self.size, self.alignment = self._measure(fields)
         self._struct = struct.Struct(self.format)
         self._make: Any = fields._make  # type: ignore[attr-defined]
         if c_type is not None:
             LAYOUTS.append(self)
 
-    def _measure(self, fields: type[T], pack: int) -> tuple[str, int, int]:
+    @cached_property
+    def compat(self) -> Layout[T]:
+        """The layout that the same struct has in a 32-bit guest (the i386 psABI)."""
+        return self if self._word == 4 else Layout(self.fields, pack=self._pack, word=4)
+
+    def _measure(self, fields: type[T]) -> tuple[str, int, int]:
         """Return the struct format with explicit padding, and size and alignment in bytes."""
         offset, alignment, form = 0, 1, "<"
         for index, (name, hint) in enumerate(get_type_hints(fields, include_extras=True).items()):
-            code, size, align, composite = _describe(get_args(hint)[1])
+            code, size, align, composite = _describe(self._kind(get_args(hint)[1:]))
             if composite is not None:
                 self._composites.append((index, composite))
-            align = min(align, pack)
+            align = min(align, self._pack)
             gap = -offset % align
             form += f"{gap}x{code}" if gap else code
             self.offsets[name] = offset + gap
@@ -74,6 +84,13 @@ class Layout(Generic[T]):
             alignment = max(alignment, align)
         tail = -offset % alignment
         return form + (f"{tail}x" if tail else ""), offset + tail, alignment
+
+    def _kind(self, kinds: tuple[str | Layout[Any], ...]) -> str | Layout[Any]:
+        """What a field is for a guest of this word size."""
+        if self._word == 8:
+            return kinds[0]
+        kind = kinds[-1]
+        return kind.compat if isinstance(kind, Layout) else kind
 
     def unpack(self, buffer: bytes | bytearray | memoryview, offset: int = 0) -> T:
         """Read one struct from ``buffer`` at ``offset``; struct.error if it is too short."""

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Annotated, NamedTuple
 
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import U16, U32, U64, Layout
+from xenolith.abi.layout import U16, U32, U64, ULONG, Layout
 
 HEADER = "memory.h"
 
@@ -80,8 +80,8 @@ XENMEMF_vnode = 1 << 18
 class XenMemoryReservation(NamedTuple):
     """``nr_extents`` extents of 2**extent_order frames each; their frame numbers are listed."""
 
-    extent_start: U64
-    nr_extents: U64
+    extent_start: ULONG
+    nr_extents: ULONG
     extent_order: U32
     mem_flags: U32
     domid: U16
@@ -95,7 +95,7 @@ class XenMemoryExchange(NamedTuple):
 
     in_: Annotated[XenMemoryReservation, XEN_MEMORY_RESERVATION]
     out: Annotated[XenMemoryReservation, XEN_MEMORY_RESERVATION]
-    nr_exchanged: U64
+    nr_exchanged: ULONG
 
 
 XEN_MEMORY_EXCHANGE = Layout(XenMemoryExchange, "struct xen_memory_exchange", HEADER, {"in_": "in"})
@@ -113,9 +113,9 @@ XEN_MEMORY_DOMAIN = Layout(XenMemoryDomain, "struct xen_memory_domain", HEADER)
 class XenMachphysMapping(NamedTuple):
     """Where the machine-to-physical table is."""
 
-    v_start: U64
-    v_end: U64
-    max_mfn: U64
+    v_start: ULONG
+    v_end: ULONG
+    max_mfn: ULONG
 
 
 XEN_MACHPHYS_MAPPING = Layout(XenMachphysMapping, "struct xen_machphys_mapping", HEADER)
@@ -127,8 +127,8 @@ class XenAddToPhysmap(NamedTuple):
     domid: U16
     size: U16
     space: U32
-    idx: U64
-    gpfn: U64
+    idx: ULONG
+    gpfn: ULONG
 
 
 XEN_ADD_TO_PHYSMAP = Layout(XenAddToPhysmap, "struct xen_add_to_physmap", HEADER)
@@ -141,9 +141,9 @@ class XenAddToPhysmapBatch(NamedTuple):
     space: U16
     size: U16
     foreign_domid: U16
-    idxs: U64
-    gpfns: U64
-    errs: U64
+    idxs: ULONG
+    gpfns: ULONG
+    errs: ULONG
 
 
 XEN_ADD_TO_PHYSMAP_BATCH = Layout(
@@ -158,7 +158,7 @@ class XenRemoveFromPhysmap(NamedTuple):
     """Unmap the guest frame ``gpfn``."""
 
     domid: U16
-    gpfn: U64
+    gpfn: ULONG
 
 
 XEN_REMOVE_FROM_PHYSMAP = Layout(XenRemoveFromPhysmap, "struct xen_remove_from_physmap", HEADER)
@@ -168,7 +168,7 @@ class XenMemoryMap(NamedTuple):
     """A buffer for ``nr_entries`` E820 entries."""
 
     nr_entries: U32
-    buffer: U64
+    buffer: ULONG
 
 
 XEN_MEMORY_MAP = Layout(XenMemoryMap, "struct xen_memory_map", HEADER)
@@ -204,7 +204,7 @@ class XenMemAcquireResource(NamedTuple):
     nr_frames: U32
     pad: U32
     frame: U64
-    frame_list: U64
+    frame_list: ULONG
 
 
 XEN_MEM_ACQUIRE_RESOURCE = Layout(XenMemAcquireResource, "struct xen_mem_acquire_resource", HEADER)

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import S32, U16, U32, U64, Layout
+from xenolith.abi.layout import S32, U16, U32, U64, ULONG, Layout
 
 HEADER = "physdev.h"
 
@@ -103,7 +103,7 @@ PHYSDEV_GET_FREE_PIRQ = Layout(PhysdevGetFreePirq, "struct physdev_get_free_pirq
 class PhysdevPirqEoiGmfn(NamedTuple):
     """The frame of a bitmap that says which pirqs need an EOI."""
 
-    gmfn: U64
+    gmfn: ULONG
 
 
 PHYSDEV_PIRQ_EOI_GMFN = Layout(PhysdevPirqEoiGmfn, "struct physdev_pirq_eoi_gmfn", HEADER)

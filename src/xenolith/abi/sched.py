@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import S32, U16, U32, U64, Layout
+from xenolith.abi.layout import S32, U16, U32, U64, ULONG, Layout
 
 HEADER = "sched.h"
 
@@ -55,7 +55,7 @@ SCHED_SHUTDOWN = Layout(SchedShutdown, "struct sched_shutdown", HEADER)
 class SchedPoll(NamedTuple):
     """Sleep until one of ``nr_ports`` ports is pending or the system time ``timeout`` (ns)."""
 
-    ports: U64
+    ports: ULONG
     nr_ports: U32
     timeout: U64
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Annotated, NamedTuple
 
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import U32, U64, Layout
+from xenolith.abi.layout import U32, ULONG, Layout
 
 HEADER = "version.h"
 
@@ -60,7 +60,7 @@ XEN_COMPILE_INFO = Layout(XenCompileInfo, "struct xen_compile_info", HEADER)
 class XenPlatformParameters(NamedTuple):
     """Where the hypervisor's hole in the address space begins."""
 
-    virt_start: U64
+    virt_start: ULONG
 
 
 XEN_PLATFORM_PARAMETERS = Layout(XenPlatformParameters, "struct xen_platform_parameters", HEADER)

@@ -15,7 +15,7 @@ from xenolith.abi.arch_x86_xen import (
     ArchVcpuInfo,
 )
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import S8, U8, U32, U64, Layout
+from xenolith.abi.layout import S8, U8, U32, U64, ULONG, Layout
 
 HEADER = "xen.h"
 
@@ -139,9 +139,9 @@ class VmAssistType(IntEnum):
 class MulticallEntry(NamedTuple):
     """One hypercall of a batch, and where its result goes."""
 
-    op: U64
-    result: U64
-    args: Annotated[tuple[int, ...], "6Q"]
+    op: ULONG
+    result: ULONG
+    args: Annotated[tuple[int, ...], "6Q", "6I"]
 
 
 MULTICALL_ENTRY = Layout(MulticallEntry, "struct multicall_entry", HEADER)
@@ -174,7 +174,7 @@ class VcpuInfo(NamedTuple):
 
     evtchn_upcall_pending: U8
     evtchn_upcall_mask: U8
-    evtchn_pending_sel: U64
+    evtchn_pending_sel: ULONG
     arch: Annotated[ArchVcpuInfo, ARCH_VCPU_INFO]
     time: Annotated[VcpuTimeInfo, VCPU_TIME_INFO]
 

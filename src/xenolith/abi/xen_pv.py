@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Annotated, NamedTuple
 
 from xenolith.abi.constants import c_constants
-from xenolith.abi.layout import U32, U64, Layout
+from xenolith.abi.layout import U32, U64, ULONG, Layout
 
 HEADER = "xen.h"
 
@@ -61,8 +61,8 @@ class MmuextOp(NamedTuple):
     """One extended operation: a frame or linear address, and what else it needs."""
 
     cmd: U32
-    arg1: U64
-    arg2: U64
+    arg1: ULONG
+    arg2: ULONG
 
 
 MMUEXT_OP = Layout(
@@ -83,21 +83,21 @@ class StartInfo(NamedTuple):
     """What a PV kernel finds at the address in RSI when it starts."""
 
     magic: Annotated[bytes, "32s"]
-    nr_pages: U64
-    shared_info: U64
+    nr_pages: ULONG
+    shared_info: ULONG
     flags: U32
-    store_mfn: U64
+    store_mfn: ULONG
     store_evtchn: U32
-    console_mfn: U64
+    console_mfn: ULONG
     console_evtchn: U32
-    pt_base: U64
-    nr_pt_frames: U64
-    mfn_list: U64
-    mod_start: U64
-    mod_len: U64
+    pt_base: ULONG
+    nr_pt_frames: ULONG
+    mfn_list: ULONG
+    mod_start: ULONG
+    mod_len: ULONG
     cmd_line: Annotated[bytes, "1024s"]
-    first_p2m_pfn: U64
-    nr_p2m_frames: U64
+    first_p2m_pfn: ULONG
+    nr_p2m_frames: ULONG
 
 
 START_INFO = Layout(

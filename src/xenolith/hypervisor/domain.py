@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from xenolith.abi.compat import WALL_CLOCK
 from xenolith.abi.memory import E820Entry
 from xenolith.abi.sched import ShutdownReason
-from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
+from xenolith.abi.xen import VCPU_INFO
 from xenolith.engine.vcpu import Engine
 from xenolith.hypervisor.event_channel import EventChannelTable, EventObserver
 from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.hypervisor.grant_table.memory import GrantMemory
+from xenolith.hypervisor.guest_access import LONG_WORD
 from xenolith.hypervisor.scheduler import Scheduler
 from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.watchdog import Watchdogs
@@ -125,6 +127,7 @@ class Domain:
             parameters.max_event_channels,
         )
         self.grants = GrantTable(self.domid, memory, parameters.max_grant_frames)
+        self._word = LONG_WORD
         self._write_wall_clock()
 
     def legacy_vcpu_info(self, vcpu_id: int) -> memoryview | None:
@@ -179,14 +182,15 @@ class Domain:
         """Text that the guest wrote to the hypervisor's console."""
         self._events.debug_output(data)
 
+    def latch_word(self, word: int) -> None:
+        """Show events and the wall clock in a shared info page with words of 4 or 8 bytes."""
+        if word != self._word and self.event_channels.latch_word(word):
+            self._word = word
+            self._write_wall_clock()
+
     def _write_wall_clock(self) -> None:
         """wc_*: the wall clock at system time 0; the version is even, as nothing is in progress."""
         seconds, nanoseconds = divmod(self.clock.wall_clock_origin_ns, 1_000_000_000)
-        for name, value in (
-            ("wc_version", 2),
-            ("wc_sec", seconds & 0xFFFFFFFF),
-            ("wc_nsec", nanoseconds),
-            ("wc_sec_hi", seconds >> 32),
-        ):
-            offset = SHARED_INFO.offsets[name]
+        values = (2, seconds & 0xFFFFFFFF, nanoseconds, seconds >> 32)
+        for offset, value in zip(WALL_CLOCK[self._word], values, strict=True):
             self._shared_info[offset : offset + 4] = value.to_bytes(4, "little")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.hvm import Registers
+from xenolith.hypervisor.guest_access import LONG_WORD
 from xenolith.hypervisor.p2m import P2m
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestPhys, GuestVirt
 from xenolith.machine.memory import MachineMemory
@@ -30,6 +31,8 @@ class GuestPaging:
         self._words32 = memory.view.cast("I")
         self._p2m = p2m
         self._registers = registers
+        self.word = LONG_WORD
+        """See GuestAccess: what it is while no hypercall of 32 bits is made."""
 
     def copy_from(self, address: GuestVirt, size: int) -> bytes:
         """Read ``size`` bytes at a guest-virtual address; XenError(EFAULT) where none is mapped."""

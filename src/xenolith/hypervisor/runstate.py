@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from xenolith.abi.layout import Layout
 from xenolith.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate, VcpuRunstateInfo
 
 
@@ -17,6 +18,7 @@ class RunstateAccount:
         self._entry_time = now
         self._times = [0, 0, 0, 0]
         self._area: list[memoryview] = []
+        self._layout = VCPU_RUNSTATE_INFO
 
     def change(self, state: Runstate, now: int) -> None:
         """Enter a state."""
@@ -38,22 +40,25 @@ class RunstateAccount:
         extra = now - self._entry_time if self.state == Runstate.running else 0
         return self._times[Runstate.running] + extra
 
-    def info(self, now: int) -> bytes:
-        """A struct vcpu_runstate_info, the time in the present state counted up to ``now``."""
+    def info(self, now: int) -> VcpuRunstateInfo:
+        """The runstates, the time in the present one counted up to ``now``."""
         times = self._times.copy()
         times[self.state] += now - self._entry_time
-        return VCPU_RUNSTATE_INFO.pack(VcpuRunstateInfo(self.state, self._entry_time, tuple(times)))
+        return VcpuRunstateInfo(self.state, self._entry_time, tuple(times))
 
-    def register(self, area: list[memoryview]) -> None:
+    def register(
+        self, area: list[memoryview], layout: Layout[VcpuRunstateInfo] = VCPU_RUNSTATE_INFO
+    ) -> None:
         """Keep the guest's area, given as the pieces of frames that it lies in, up to date."""
         self._area = area
+        self._layout = layout
         self.publish()
 
     def publish(self) -> None:
         """Write the registered area. The guest stands still, so no update flag is needed."""
         if not self._area:
             return
-        info = self.info(self._entry_time)
+        info = self._layout.pack(self.info(self._entry_time))
         for piece in self._area:
             piece[:] = info[: len(piece)]
             info = info[len(piece) :]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.event_channel import EVTCHN_FIFO_PRIORITY_DEFAULT
-from xenolith.abi.xen import NR_VIRQS, VCPU_INFO, Virq
+from xenolith.abi.xen import NR_VIRQS, Virq
 from xenolith.hypervisor.event_channel.backend import BackendPort
 from xenolith.hypervisor.event_channel.channel import Channel, ChannelState, Notify
 from xenolith.hypervisor.event_channel.delivery import (
@@ -22,12 +22,11 @@ from xenolith.hypervisor.event_channel.delivery import (
 from xenolith.hypervisor.event_channel.fifo import Fifo, MapFrame
 from xenolith.hypervisor.event_channel.observer import EventObserver
 from xenolith.hypervisor.event_channel.ports import Ports
-from xenolith.hypervisor.event_channel.two_level import TwoLevel
+from xenolith.hypervisor.event_channel.two_level import TwoLevel, capacity, selector
+from xenolith.hypervisor.guest_access import LONG_WORD
 from xenolith.machine.address import Gfn
 
 _VCPU_VIRQS = frozenset({Virq.TIMER, Virq.DEBUG, Virq.XENOPROF, Virq.XENPMU})
-
-_PENDING_SEL = VCPU_INFO.offsets["evtchn_pending_sel"]
 
 
 class EventChannelTable:
@@ -55,7 +54,8 @@ class EventChannelTable:
         self._pollers = Pollers(vcpus)
         self._virqs: dict[tuple[int, int], Channel] = {}
         self._backend_ports = 0
-        self._delivery: Delivery = TwoLevel(shared_info, vcpus, self._pollers)
+        self._word = LONG_WORD
+        self._delivery: Delivery = self._two_level()
 
     def alloc_unbound(self, remote_domid: int) -> int:
         """Return a new port that domain ``remote_domid`` may bind; XenError(ENOSPC)."""
@@ -181,7 +181,23 @@ class EventChannelTable:
         for channel in self._ports.channels:
             if channel.is_usable:
                 self.close(channel.port)
-        self._delivery = TwoLevel(self._shared_info, self._vcpus, self._pollers)
+        self._delivery = self._two_level()
+
+    def latch_word(self, word: int) -> bool:
+        """Have words of 4 or 8 bytes in the guest's shared info and vcpu_info from now on.
+
+        Nothing is moved: a guest shows its word size before it looks at events. False, and nothing is done, if a
+        port is in use that smaller bitmaps have no room for.
+        """
+        if any(channel.is_usable for channel in self._ports.channels[capacity(word) :]):
+            return False
+        self._word = word
+        if isinstance(self._delivery, TwoLevel):
+            self._delivery = self._two_level()
+        return True
+
+    def _two_level(self) -> TwoLevel:
+        return TwoLevel(self._shared_info, self._vcpus, self._pollers, self._word)
 
     def raise_virq(self, virq: int, vcpu_id: int = 0) -> None:
         """Make a VIRQ pending; nothing happens while the guest has it bound to no port."""
@@ -231,7 +247,7 @@ class EventChannelTable:
         """Let a vCPU look at all its events, after ``info`` has come to be another place."""
         vcpu = self._vcpus[vcpu_id]
         if vcpu.info is not None:
-            vcpu.info[_PENDING_SEL : _PENDING_SEL + 8] = b"\xff" * 8
+            vcpu.info[selector(self._word)] = b"\xff" * self._word
             mark_upcall_pending(vcpu)
 
     def _bind(self, state: ChannelState) -> Channel:

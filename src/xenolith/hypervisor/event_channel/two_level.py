@@ -1,14 +1,14 @@
-"""The 2-level event channel ABI: bitmaps of 4096 ports in shared_info, a selector per vCPU.
+"""The 2-level event channel ABI: bitmaps in shared_info, a selector per vCPU.
 
-Behaves as Xen's common/event_2l.c does for a 64-bit guest.
+Behaves as Xen's common/event_2l.c: with words of 64 bits there are 4096 ports, of 32 bits 1024.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xenolith.abi.compat import SHARED_INFO_32
 from xenolith.abi.errno import Errno, XenError
-from xenolith.abi.event_channel import EVTCHN_2L_NR_CHANNELS
 from xenolith.abi.xen import SHARED_INFO, VCPU_INFO
 from xenolith.hypervisor.event_channel.channel import Channel
 from xenolith.hypervisor.event_channel.delivery import (
@@ -17,22 +17,38 @@ from xenolith.hypervisor.event_channel.delivery import (
     mark_upcall_pending,
 )
 
-_PENDING = SHARED_INFO.offsets["evtchn_pending"]
-_MASK = SHARED_INFO.offsets["evtchn_mask"]
-_BITMAP_SIZE = EVTCHN_2L_NR_CHANNELS // 8
-_PENDING_SEL = VCPU_INFO.offsets["evtchn_pending_sel"]
+_OFFSETS = {
+    8: SHARED_INFO.offsets | VCPU_INFO.offsets,
+    4: SHARED_INFO_32.offsets | VCPU_INFO.compat.offsets,
+}
+"""Of the fields of both structs, by the bytes of a word."""
+
+
+def capacity(word: int) -> int:
+    """How many ports there can be with words of ``word`` bytes: a bit for each bit of a selector's."""
+    return (8 * word) ** 2
+
+
+def selector(word: int) -> slice:
+    """Where a vcpu_info has evtchn_pending_sel."""
+    start = _OFFSETS[word]["evtchn_pending_sel"]
+    return slice(start, start + word)
 
 
 class TwoLevel:
-    """Delivery through the shared info page ``shared_info`` (format ``B``)."""
-
-    capacity = EVTCHN_2L_NR_CHANNELS
+    """Delivery through the shared info page ``shared_info`` (format ``B``) of a guest's words."""
 
     def __init__(
-        self, shared_info: memoryview, vcpus: Sequence[UpcallTarget], pollers: Pollers
+        self, shared_info: memoryview, vcpus: Sequence[UpcallTarget], pollers: Pollers, word: int
     ) -> None:
-        self._pending = shared_info[_PENDING : _PENDING + _BITMAP_SIZE].cast("Q")
-        self._mask = shared_info[_MASK : _MASK + _BITMAP_SIZE].cast("Q")
+        offsets = _OFFSETS[word]
+        self.capacity = capacity(word)
+        pending, mask = offsets["evtchn_pending"], offsets["evtchn_mask"]
+        size = self.capacity // 8
+        self._pending = shared_info[pending : pending + size].cast("Q")
+        self._mask = shared_info[mask : mask + size].cast("Q")
+        self._selector = selector(word).start
+        self._port_shift = (8 * word).bit_length() - 1
         self._vcpus = vcpus
         self._pollers = pollers
 
@@ -83,7 +99,8 @@ class TwoLevel:
         info = vcpu.info
         if info is None:
             return
-        index, bit = _PENDING_SEL + (channel.word >> 3), 1 << (channel.word & 7)
+        word = channel.port >> self._port_shift
+        index, bit = self._selector + (word >> 3), 1 << (word & 7)
         selected = info[index]
         if not selected & bit:
             info[index] = selected | bit

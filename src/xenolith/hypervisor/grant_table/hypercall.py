@@ -32,7 +32,13 @@ from xenolith.hypervisor.grant_table.guest_mapping import (
 )
 from xenolith.hypervisor.grant_table.queries import QUERIES
 from xenolith.hypervisor.grant_table.table import GrantTable
-from xenolith.hypervisor.guest_access import Continuation, GuestAccess, read_struct, write_struct
+from xenolith.hypervisor.guest_access import (
+    Continuation,
+    GuestAccess,
+    layout_of,
+    read_struct,
+    write_struct,
+)
 from xenolith.machine.address import Gfn, GuestVirt
 
 _BATCH = 128
@@ -70,7 +76,8 @@ def grant_table_op(
         raise XenError(Errno.ENOSYS, f"grant table operation {cmd}")
     _do_batch(table, access, operation, argument, min(count, _BATCH))
     if count > _BATCH:
-        raise Continuation(cmd, argument + _BATCH * operation.layout.size, count - _BATCH)
+        done = _BATCH * layout_of(access, operation.layout).size
+        raise Continuation(cmd, argument + done, count - _BATCH)
     return 0
 
 
@@ -78,8 +85,9 @@ def _do_batch(
     table: GrantTable, access: GuestAccess, operation: _Operation, argument: GuestVirt, count: int
 ) -> None:
     layout, act = operation
+    size = layout_of(access, layout).size
     for index in range(count):
-        address = GuestVirt(argument + index * layout.size)
+        address = GuestVirt(argument + index * size)
         record = read_struct(access, layout, address)
         try:
             record = act(table, record)._replace(status=GrantStatus.okay)

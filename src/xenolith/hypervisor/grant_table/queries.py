@@ -6,6 +6,7 @@ Behaves as gnttab_setup_table and its neighbours in Xen's common/grant_table.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.grant_table import (
@@ -21,7 +22,12 @@ from xenolith.abi.grant_table import (
 from xenolith.abi.xen import DOMID_SELF
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.table import GrantTable
-from xenolith.hypervisor.guest_access import GuestAccess, read_struct, write_struct
+from xenolith.hypervisor.guest_access import (
+    GuestAccess,
+    read_struct,
+    write_struct,
+    write_words,
+)
 from xenolith.machine.address import GuestVirt, Mfn
 
 _INVALID_GFN = 2**64 - 1
@@ -40,15 +46,20 @@ def _check_single(count: int) -> None:
 
 
 def _list_frames(
-    table: GrantTable, access: GuestAccess, frames: Sequence[Mfn], address: int
+    table: GrantTable, write: Callable[[int, list[int]], None], frames: Sequence[Mfn], address: int
 ) -> None:
     """Store the guest frame number of each frame."""
     gfns = [table.memory.gfn_of(mfn) for mfn in frames]
-    image = b"".join((_INVALID_GFN if gfn is None else gfn).to_bytes(8, "little") for gfn in gfns)
     try:
-        access.copy_to(GuestVirt(address), image)
+        write(address, [_INVALID_GFN if gfn is None else gfn for gfn in gfns])
     except XenError as error:
         raise GrantError(GrantStatus.bad_virt_addr, f"frame list at {address:#x}") from error
+
+
+def _write_u64s(access: GuestAccess, address: int, values: list[int]) -> None:
+    """Status frames are listed in 64 bits each, for every guest."""
+    data = b"".join(value.to_bytes(8, "little") for value in values)
+    access.copy_to(GuestVirt(address), data)
 
 
 def _setup_table(table: GrantTable, access: GuestAccess, argument: GuestVirt, count: int) -> None:
@@ -60,7 +71,9 @@ def _setup_table(table: GrantTable, access: GuestAccess, argument: GuestVirt, co
             table.grow(op.nr_frames)
         except XenError as error:
             raise GrantError(GrantStatus.general_error, str(error)) from error
-        _list_frames(table, access, table.shared[: op.nr_frames], op.frame_list)
+        _list_frames(
+            table, partial(write_words, access), table.shared[: op.nr_frames], op.frame_list
+        )
         status = GrantStatus.okay
     except GrantError as error:
         status = error.status
@@ -97,7 +110,9 @@ def _get_status_frames(
         _check_domain(table, op.dom)
         if op.nr_frames > len(table.status):
             raise GrantError(GrantStatus.general_error, f"{op.nr_frames} status frames")
-        _list_frames(table, access, table.status[: op.nr_frames], op.frame_list)
+        _list_frames(
+            table, partial(_write_u64s, access), table.status[: op.nr_frames], op.frame_list
+        )
         status = GrantStatus.okay
     except GrantError as error:
         status = error.status

@@ -11,11 +11,13 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.xen import VCPU_INFO, VmAssistType
 from xenolith.engine.hvm import CpuState, Registers
 from xenolith.engine.hvm import HvmVcpu as EngineHvmVcpu
+from xenolith.hypervisor.guest_access import LONG_WORD
 from xenolith.hypervisor.guest_paging import GuestPaging
 from xenolith.hypervisor.hvm.cpu_policy import CpuPolicy
 from xenolith.hypervisor.hvm.initial_context import read_initial_context
 from xenolith.hypervisor.hvm.lapic import LocalApic
 from xenolith.hypervisor.hvm.msr_policy import MsrPolicy
+from xenolith.hypervisor.hypercalls.compat import COMPAT_WORD, dispatch_compat
 from xenolith.hypervisor.hypercalls.dispatch import dispatch
 from xenolith.hypervisor.hypercalls.table import HVM_HANDLERS
 from xenolith.hypervisor.vcpu import Vcpu
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
 DEBUG_PORT = 0xE9
-_MASK32, _MASK64 = (1 << 32) - 1, (1 << 64) - 1
+_MASK64 = (1 << 64) - 1
 
 _FEATURES = sum(
     1 << feature
@@ -67,7 +69,7 @@ class HvmVcpu(Vcpu):
             clock.tsc_hz // 1000,
         )
         self.cpuid = policy.cpuid
-        msrs = MsrPolicy(self.lapic, domain.engine.tsc, domain.write_hypercall_page)
+        msrs = MsrPolicy(self.lapic, domain.engine.tsc, self._write_hypercall_page)
         self.read_msr = msrs.read
         self.write_msr = msrs.write
         self.upcall_vector = 0
@@ -85,11 +87,21 @@ class HvmVcpu(Vcpu):
         registers = self.registers
         if registers.cpl:
             registers.rax = -Errno.EPERM & _MASK64
-        elif not registers.long_mode:
-            # The 32-bit ABI has argument layouts of its own, which are not served yet.
-            registers.rax = -Errno.ENOSYS & _MASK32
-        else:
+        elif registers.long_mode:
             dispatch(self)
+        else:
+            dispatch_compat(self)
+
+    def latch_word(self) -> None:
+        """Have the shared info page as wide as the mode that the vCPU runs in.
+
+        Called from what drivers do first, as Xen's hvm_latch_shinfo_size().
+        """
+        self.domain.latch_word(LONG_WORD if self.registers.long_mode else COMPAT_WORD)
+
+    def _write_hypercall_page(self, value: int) -> None:
+        self.domain.write_hypercall_page(value)
+        self.latch_word()
 
     def pending_vector(self) -> int:
         """The upcall by callback vector comes before the LAPIC's, as in Xen."""

@@ -14,6 +14,7 @@ from xenolith.abi.hvm_op import (
     HvmOp,
     XenHvmGetTime,
 )
+from xenolith.abi.hvm_params import HvmParam
 from xenolith.abi.xen import DOMID_SELF
 from xenolith.hypervisor.guest_access import read_struct, write_struct
 from xenolith.machine.address import GuestVirt
@@ -32,6 +33,8 @@ def hvm_op(vcpu: HvmVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int)
             asked = read_struct(vcpu.paging, XEN_HVM_PARAM, address)
             _check_self(vcpu, asked.domid)
             vcpu.domain.params.set_by_guest(asked.index_, asked.value)
+            if asked.index_ == HvmParam.CALLBACK_IRQ:
+                vcpu.latch_word()
         case HvmOp.get_param:
             asked = read_struct(vcpu.paging, XEN_HVM_PARAM, address)
             _check_self(vcpu, asked.domid)

@@ -25,7 +25,13 @@ from xenolith.abi.memory import (
     XenMemoryReservation,
 )
 from xenolith.abi.xen import DOMID_SELF
-from xenolith.hypervisor.guest_access import Continuation, read_struct, write_struct
+from xenolith.hypervisor.guest_access import (
+    LONG_WORD,
+    Continuation,
+    read_struct,
+    read_words,
+    write_struct,
+)
 from xenolith.machine.address import Gfn, GuestVirt
 
 if TYPE_CHECKING:
@@ -40,8 +46,8 @@ _EXTENTS_AT_ONCE = 512
 _MAX_ORDER = 9
 """2 MiB: the largest extent that a domain without passed-through devices may ask for."""
 
-_MACHPHYS_START, _MACHPHYS_END = 0xFFFF800000000000, 0xFFFF804000000000
-_WORD = 8
+_MACHPHYS = (0xFFFF800000000000, 0xFFFF804000000000)
+_MACHPHYS_OF_32_BITS = (0xF5800000, 0xF6800000)
 _NUMBERS = 1 << 64
 
 
@@ -91,8 +97,7 @@ def _change_reservation(
 
 
 def _extents(vcpu: HvmVcpu, reservation: XenMemoryReservation, start: int, count: int) -> list[int]:
-    address = GuestVirt(reservation.extent_start + start * _WORD)
-    return memoryview(vcpu.paging.copy_from(address, count * _WORD)).cast("Q").tolist()
+    return read_words(vcpu.paging, reservation.extent_start, start, count)
 
 
 def _populate_physmap(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int:
@@ -157,10 +162,8 @@ def _add_to_physmap_batch(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int
     paging = vcpu.paging
     end = min(asked.size, start + _EXTENTS_AT_ONCE)
     for number in range(start, end):
-        index = int.from_bytes(
-            paging.copy_from(GuestVirt(asked.idxs + number * _WORD), 8), "little"
-        )
-        gfn = int.from_bytes(paging.copy_from(GuestVirt(asked.gpfns + number * _WORD), 8), "little")
+        (index,) = read_words(paging, asked.idxs, number, 1)
+        (gfn,) = read_words(paging, asked.gpfns, number, 1)
         error = 0
         try:
             _add(vcpu.domain, asked.space, index, Gfn(gfn))
@@ -216,7 +219,8 @@ def _maximum_ram_page(vcpu: HvmVcpu, _argument: GuestVirt, _start: int) -> int:
 def _machphys_mapping(vcpu: HvmVcpu, argument: GuestVirt, _start: int) -> int:
     """Where a PV guest would find the table; a translated one only asks."""
     frames = vcpu.domain.memory.machine.frames
-    answer = XenMachphysMapping(_MACHPHYS_START, _MACHPHYS_END, frames - 1)
+    start, end = _MACHPHYS if vcpu.paging.word == LONG_WORD else _MACHPHYS_OF_32_BITS
+    answer = XenMachphysMapping(start, end, frames - 1)
     write_struct(vcpu.paging, XEN_MACHPHYS_MAPPING, argument, answer)
     return 0
 

@@ -13,7 +13,7 @@ from xenolith.abi.sched import (
     SchedOp,
     ShutdownReason,
 )
-from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.guest_access import LONG_WORD, read_struct
 from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def _poll(vcpu: Vcpu, address: GuestVirt) -> None:
     vcpu.poll(memoryview(raw).cast("I").tolist(), poll.timeout)
 
 
-def set_timer_op(vcpu: Vcpu, deadline: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
-    """set_timer_op(system time): arm the one-shot timer; 0 stops it."""
+def set_timer_op(vcpu: Vcpu, deadline: int, high: int, _a3: int, _a4: int, _a5: int) -> int:
+    """set_timer_op(system time): arm the one-shot timer; 0 stops it. A 32-bit guest passes halves."""
+    if vcpu.paging.word != LONG_WORD:
+        deadline |= high << 32
     now = vcpu.domain.clock.now()
     if not deadline:
         vcpu.timers.stop_singleshot()

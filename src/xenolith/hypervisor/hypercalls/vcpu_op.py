@@ -16,7 +16,7 @@ from xenolith.abi.vcpu import (
     VcpuOp,
 )
 from xenolith.abi.xen import VCPU_TIME_INFO
-from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.guest_access import layout_of, pointer, read_struct
 from xenolith.machine.address import Gfn, GuestVirt
 
 if TYPE_CHECKING:
@@ -63,14 +63,15 @@ def _is_up(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> int:
 
 
 def _get_runstate_info(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
-    caller.paging.copy_to(argument, vcpu.runstate.info(vcpu.domain.clock.now()))
+    layout = layout_of(caller.paging, VCPU_RUNSTATE_INFO)
+    caller.paging.copy_to(argument, layout.pack(vcpu.runstate.info(vcpu.domain.clock.now())))
 
 
 def _register_runstate_area(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
     asked = read_struct(caller.paging, VCPU_REGISTER_RUNSTATE_MEMORY_AREA, argument)
-    vcpu.runstate.register(
-        caller.guest_area(GuestVirt(asked.addr), VCPU_RUNSTATE_INFO.size) if asked.addr else []
-    )
+    layout = layout_of(caller.paging, VCPU_RUNSTATE_INFO)
+    address = pointer(caller.paging, asked.addr)
+    vcpu.runstate.register(caller.guest_area(address, layout.size) if address else [], layout)
 
 
 def _set_periodic_timer(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
@@ -120,7 +121,7 @@ def _get_physid(_caller: Vcpu, vcpu: Vcpu, _argument: GuestVirt) -> None:
 def _register_time_area(caller: Vcpu, vcpu: Vcpu, argument: GuestVirt) -> None:
     asked = read_struct(caller.paging, VCPU_REGISTER_TIME_MEMORY_AREA, argument)
     info = vcpu.domain.clock.time_info()
-    for piece in caller.guest_area(GuestVirt(asked.addr), VCPU_TIME_INFO.size):
+    for piece in caller.guest_area(pointer(caller.paging, asked.addr), VCPU_TIME_INFO.size):
         piece[:] = info[: len(piece)]
         info = info[len(piece) :]
 

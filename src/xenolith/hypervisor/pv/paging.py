@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import PvRegisters
+from xenolith.hypervisor.guest_access import LONG_WORD
 from xenolith.machine.address import PAGE_SIZE, GuestVirt
 from xenolith.machine.memory import MachineMemory
 
@@ -16,6 +17,9 @@ _TOP = 0x1FFFF
 
 class PvPaging:
     """Copies to and from the address space that the vCPU's CR3 selects, less what of it is Xen's."""
+
+    word = LONG_WORD
+    """See GuestAccess."""
 
     def __init__(self, memory: MachineMemory, registers: PvRegisters) -> None:
         self._view = memory.view

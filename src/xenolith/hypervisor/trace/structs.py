@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from xenolith.abi.errno import XenError
 from xenolith.abi.layout import Layout
-from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.guest_access import layout_of, read_struct, read_words
 from xenolith.hypervisor.trace import values
 from xenolith.hypervisor.trace.decoding import Finish, Look, Registers, constant, fault
 from xenolith.hypervisor.trace.values import Show
@@ -117,7 +117,7 @@ class StructArray:
     def read(self, look: Look, registers: Registers) -> Finish:
         """See decoding.Argument."""
         address, count = registers[self._pointer], registers[self._count] & 0xFFFFFFFF
-        size = self._struct.layout.size
+        size = layout_of(look.access, self._struct.layout).size
         shown = range(min(count, _ITEMS_SHOWN))
         finishes = [self._struct.at(look, address + number * size) for number in shown]
         if count == 1:
@@ -132,13 +132,34 @@ def pointed(pointer: str, count: str, code: Literal["Q", "I", "i"], show: Show) 
     """
     size = 8 if code == "Q" else 4
 
+    def read(look: Look, address: int, length: int) -> list[int]:
+        return (
+            memoryview(look.access.copy_from(GuestVirt(address), length * size)).cast(code).tolist()
+        )
+
+    return _listed(pointer, count, read, show)
+
+
+def pointed_words(pointer: str, count: str, show: Show) -> Derive:
+    """As :func:`pointed`, of integers that are as wide as the caller's words."""
+    return _listed(
+        pointer,
+        count,
+        lambda look, address, length: read_words(look.access, address, 0, length),
+        show,
+    )
+
+
+def _listed(
+    pointer: str, count: str, read: Callable[[Look, int, int], list[int]], show: Show
+) -> Derive:
     def derive(record: Any, look: Look) -> str:
         address, length = getattr(record, pointer), getattr(record, count)
         try:
-            data = look.access.copy_from(GuestVirt(address), min(length, _ITEMS_SHOWN) * size)
+            items = read(look, address, min(length, _ITEMS_SHOWN))
         except XenError:
             return fault(address)
-        return _brackets([show(item) for item in memoryview(data).cast(code)], length)
+        return _brackets([show(item) for item in items], length)
 
     return derive
 
@@ -149,7 +170,7 @@ def pointed_structs(pointer: str, count: str, struct: Struct) -> Derive:
     def derive(record: Any, look: Look) -> str:
         address, length = getattr(record, pointer), getattr(record, count)
         shown = range(min(length, _ITEMS_SHOWN))
-        size = struct.layout.size
+        size = layout_of(look.access, struct.layout).size
         return _brackets([struct.at(look, address + i * size)(True) for i in shown], length)
 
     return derive

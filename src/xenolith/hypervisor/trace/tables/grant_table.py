@@ -37,7 +37,7 @@ from xenolith.abi.grant_table import (
 )
 from xenolith.hypervisor.trace import values
 from xenolith.hypervisor.trace.decoding import Call, Commands, Look, Registers
-from xenolith.hypervisor.trace.structs import Struct, StructArray, pointed
+from xenolith.hypervisor.trace.structs import Derive, Struct, StructArray, pointed, pointed_words
 
 _CMD_MASK = 0xFFF
 _COUNT_MASK = 0xFFFFFFFF
@@ -98,10 +98,9 @@ _MAP = Struct(
 )
 
 
-def _frame_listing(layout: Any) -> Struct:
+def _frame_listing(layout: Any, listed: Derive) -> Struct:
     """A struct that asks for the frames of a table."""
-    listed = {"frame_list": pointed("frame_list", "nr_frames", "Q", hex)}
-    return _Struct(layout, outs=("status", "frame_list"), derived=listed)
+    return _Struct(layout, outs=("status", "frame_list"), derived={"frame_list": listed})
 
 
 def _calls(structs: dict[int, Struct]) -> dict[int, Call]:
@@ -116,7 +115,9 @@ GRANT_TABLE_OP = Commands(
         {
             GrantTableOp.map_grant_ref: _MAP,
             GrantTableOp.unmap_grant_ref: _Struct(GNTTAB_UNMAP_GRANT_REF, _STATUS),
-            GrantTableOp.setup_table: _frame_listing(GNTTAB_SETUP_TABLE),
+            GrantTableOp.setup_table: _frame_listing(
+                GNTTAB_SETUP_TABLE, pointed_words("frame_list", "nr_frames", hex)
+            ),
             GrantTableOp.dump_table: _Struct(GNTTAB_DUMP_TABLE, _STATUS),
             GrantTableOp.transfer: _Struct(GNTTAB_TRANSFER, _STATUS),
             GrantTableOp.copy: _COPY,
@@ -125,7 +126,9 @@ GRANT_TABLE_OP = Commands(
             ),
             GrantTableOp.unmap_and_replace: _Struct(GNTTAB_UNMAP_AND_REPLACE, _STATUS),
             GrantTableOp.set_version: _Struct(GNTTAB_SET_VERSION, both=("version",)),
-            GrantTableOp.get_status_frames: _frame_listing(GNTTAB_GET_STATUS_FRAMES),
+            GrantTableOp.get_status_frames: _frame_listing(
+                GNTTAB_GET_STATUS_FRAMES, pointed("frame_list", "nr_frames", "Q", hex)
+            ),
             GrantTableOp.get_version: _Struct(GNTTAB_GET_VERSION, ("version",)),
             GrantTableOp.swap_grant_ref: _Struct(GNTTAB_SWAP_GRANT_REF, _STATUS),
             GrantTableOp.cache_flush: Struct(GNTTAB_CACHE_FLUSH, show={"op": _flush_ops}),

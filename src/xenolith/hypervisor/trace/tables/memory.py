@@ -23,7 +23,13 @@ from xenolith.abi.memory import (
 )
 from xenolith.hypervisor.trace import values
 from xenolith.hypervisor.trace.decoding import Call, Commands, Look, Registers
-from xenolith.hypervisor.trace.structs import Struct, pointed, pointed_structs, within
+from xenolith.hypervisor.trace.structs import (
+    Struct,
+    pointed,
+    pointed_structs,
+    pointed_words,
+    within,
+)
 
 _EXTENT_SHIFT = 6
 _COMMAND_MASK = (1 << _EXTENT_SHIFT) - 1
@@ -50,7 +56,7 @@ def _index(asked: XenAddToPhysmap, _look: Look) -> str:
 _RESERVATION = Struct(
     XEN_MEMORY_RESERVATION,
     show={"mem_flags": hex},
-    derived={"extent_start": pointed("extent_start", "nr_extents", "Q", hex)},
+    derived={"extent_start": pointed_words("extent_start", "nr_extents", hex)},
 )
 _EXCHANGE = Struct(
     XEN_MEMORY_EXCHANGE,
@@ -65,8 +71,8 @@ _ADD_TO_PHYSMAP_BATCH = Struct(
     outs=("errs",),
     show={"space": _space},
     derived={
-        "idxs": pointed("idxs", "size", "Q", hex),
-        "gpfns": pointed("gpfns", "size", "Q", hex),
+        "idxs": pointed_words("idxs", "size", hex),
+        "gpfns": pointed_words("gpfns", "size", hex),
         "errs": pointed("errs", "size", "i", values.error),
     },
 )
