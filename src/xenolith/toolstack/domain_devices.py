@@ -124,7 +124,8 @@ class DomainDevices:
         """Answer with what has gone over each network interface, by number."""
 
         def count() -> None:
-            nics = self._bus.of_kind(vif.KIND) if self._bus is not None else []
+            bus = self._bus
+            nics = [nic for kind in vif.KINDS for nic in bus.of_kind(kind)] if bus else []
             counted = {str(devid): vif.statistics(nic.backend) for devid, nic in nics}
             self._loop.post(lambda: request.reply(counted))
 

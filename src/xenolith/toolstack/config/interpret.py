@@ -29,6 +29,7 @@ from xenolith.toolstack.config.keys import ALIASES, KEYS, Effect, nearest_key
 from xenolith.toolstack.config.nic import parse_nic
 from xenolith.toolstack.config.parser import ListValue, Setting, Value
 from xenolith.toolstack.config.reader import Reader
+from xenolith.toolstack.config.vif2 import parse_vif2
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ def _domain_config(reader: Reader) -> DomainConfig:
         apic=reader.flag("apic", True),
         serial=tuple(atom.text for atom in reader.strings_or_one("serial")),
         disk=_devices(reader, "disk", parse_disk),
-        vif=_devices(reader, "vif", parse_nic),
+        vif=_devices(reader, "vif", parse_nic) + _devices(reader, "vif2", parse_vif2),
         vfb=tuple(atom.text for atom in reader.strings("vfb")),
         engine=reader.choice("engine", EngineChoice.AUTO),
         cloud_init=reader.string("cloud_init"),

@@ -23,7 +23,7 @@ class Effect(Enum):
 _HONOURED = """
     name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus cpus engine
     on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk vif
-    cloud_init firmware
+    cloud_init firmware vif2
 """
 
 _PENDING = """
@@ -48,7 +48,7 @@ _PENDING = """
     device_model device_model_version device_model_override device_model_user
     device_model_stubdomain_override device_model_stubdomain_seclabel device_model_args
     device_model_args_pv device_model_args_hvm stubdomain_kernel stubdomain_cmdline
-    stubdomain_ramdisk stubdomain_memory vif2
+    stubdomain_ramdisk stubdomain_memory
 """
 
 _OBSOLETE = """

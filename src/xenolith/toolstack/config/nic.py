@@ -2,7 +2,7 @@
 
 Keywords are separated by commas and may be preceded by spaces; the empty string is a NIC with
 defaults throughout. ``type=user`` and ``forward=`` are ours: user-mode networking, and the ports of the
-host that lead to the guest through it.
+host that lead to the guest through it; so is ``protocol=``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ class NicType(StrEnum):
     VIF = "vif"
     IOEMU = "ioemu"
     USER = "user"
+
+
+class NicProtocol(StrEnum):
+    """What is spoken with the guest's driver."""
+
+    NETIF = "netif"
+    NETCHANNEL2 = "netchannel2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +48,9 @@ class NicConfig:
     mtu: int | None = None
     vlan: str | None = None
     trusted: bool = True
+    protocol: NicProtocol = NicProtocol.NETIF
+    filter_mac: bool = False
+    """What the guest sends from another address is dropped; of netchannel2 only."""
     forward: tuple[str, ...] = ()
     """Ports of the host, each as net.port_forward.parse_forward() reads it."""
 
@@ -92,6 +102,10 @@ def _checked(key: str, value: str) -> dict[str, str | int]:
             if value not in list(NicType):
                 raise ValueError(f"unknown type '{value}' (use vif, user or ioemu)")
             return {"type": NicType(value)}
+        case "protocol":
+            if value not in list(NicProtocol):
+                raise ValueError(f"unknown protocol '{value}' (use netif or netchannel2)")
+            return {"protocol": NicProtocol(value)}
         case "rate":
             return _rate(value)
         case "devid":

@@ -10,7 +10,6 @@ from xenolith.toolstack import rpc
 from xenolith.toolstack.daemon import devices, nics
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.parameters import flag, text
-from xenolith.toolstack.devices import vif
 from xenolith.toolstack.rpc_loop import Request
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def _detach_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
 
 
 def _capture_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
-    devid = nics.find(daemon, domain, text(request, "nic"))
+    kind, devid = nics.find(daemon, domain, text(request, "nic"))
     process = devices.connection(domain)
     ours, theirs = socket.socketpair()
     fd = ours.detach()
@@ -51,7 +50,7 @@ def _capture_nic(daemon: Daemon, domain: Domain, request: Request) -> None:
         else:
             request.reply(None, [fd])
 
-    params = {"kind": vif.KIND, "devid": devid, "settings": {}}
+    params = {"kind": kind, "devid": devid, "settings": {}}
     process.call("change_device", params, answered, [theirs.detach()])
 
 

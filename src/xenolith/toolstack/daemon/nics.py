@@ -67,7 +67,7 @@ def attach(daemon: Daemon, domain: Domain, text: str, then: devices.Then) -> Non
 
 def detach(daemon: Daemon, domain: Domain, word: str, then: devices.Then, *, force: bool) -> None:
     """Detach an interface, given by its number or address; ``force``: whatever the guest says."""
-    devid = find(daemon, domain, word)
+    kind, devid = find(daemon, domain, word)
 
     def detached(error: DaemonError | None) -> None:
         if error is None:
@@ -75,21 +75,23 @@ def detach(daemon: Daemon, domain: Domain, word: str, then: devices.Then, *, for
         then(error)
 
     detach_it = devices.force_detach if force else devices.detach
-    detach_it(daemon, domain, vif.KIND, devid, detached)
+    detach_it(daemon, domain, kind, devid, detached)
 
 
 def infos(daemon: Daemon, domain: Domain, statistics: dict[str, list[int]]) -> list[NicInfo]:
     """What is to be seen of a domain's interfaces, by number; ``statistics`` are by number, too."""
     addresses = {nic.devid: nic.mac for nic in domain.config.vif}
     found = []
-    for device in devices.infos(daemon, domain, vif.KIND):
-        counted = statistics.get(str(device.devid), [0] * 6)
-        found.append(_info(daemon, device, addresses.get(device.devid) or "", counted))
-    return found
+    for kind in vif.KINDS:
+        for device in devices.infos(daemon, domain, kind):
+            counted = statistics.get(str(device.devid), [0] * 6)
+            mac = addresses.get(device.devid) or ""
+            found.append(_info(daemon, kind, device, mac, counted))
+    return sorted(found)
 
 
-def _info(daemon: Daemon, device: DeviceInfo, mac: str, counted: list[int]) -> NicInfo:
-    front = nodes.frontend_path(device.frontend_domid, vif.KIND, device.devid)
+def _info(daemon: Daemon, kind: str, device: DeviceInfo, mac: str, counted: list[int]) -> NicInfo:
+    front = nodes.frontend_path(device.frontend_domid, kind, device.devid)
 
     def number(*names: str) -> int:
         for name in names:
@@ -106,20 +108,20 @@ def _info(daemon: Daemon, device: DeviceInfo, mac: str, counted: list[int]) -> N
         mac,
         device.state,
         number("event-channel", "event-channel-tx"),
-        number("tx-ring-ref", "queue-0/tx-ring-ref"),
-        number("rx-ring-ref", "queue-0/rx-ring-ref"),
+        number("tx-ring-ref", "queue-0/tx-ring-ref", "prod-gref-0", "queue-0/prod-gref-0"),
+        number("rx-ring-ref", "queue-0/rx-ring-ref", "cons-gref-0", "queue-0/cons-gref-0"),
         device.backend,
         *counted,
     )
 
 
-def find(daemon: Daemon, domain: Domain, word: str) -> int:
-    """The number of an interface given by its number or its address; DaemonError."""
+def find(daemon: Daemon, domain: Domain, word: str) -> tuple[str, int]:
+    """Class and number of an interface given by its number or its address; DaemonError."""
     for nic in domain.config.vif:
         if word == str(nic.devid) or word.lower() == nic.mac:
             assert nic.devid is not None
-            if devices.exists(daemon, domain, vif.KIND, nic.devid):
-                return nic.devid
+            if devices.exists(daemon, domain, vif.kind_of(nic), nic.devid):
+                return vif.kind_of(nic), nic.devid
     raise DaemonError(f"Domain {domain.domid} has no network interface {word}")
 
 

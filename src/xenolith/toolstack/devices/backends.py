@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from xenolith.backends.block import BlockBackend
 from xenolith.backends.io_thread import IoThread
 from xenolith.backends.xenbus import DeviceBackend, Guest, Nodes
-from xenolith.toolstack.devices import disk, vif
+from xenolith.toolstack.devices import disk, vif, vif2
 from xenolith.toolstack.devices.disk_image import change_snapshot, image_of
 from xenolith.toolstack.rpc import Body
 
@@ -53,7 +53,15 @@ def _change_block(
     return lambda then: backend.insert(image, then)
 
 
-BACKENDS: dict[str, MakeBackend] = {disk.KIND: _block, vif.KIND: vif.make_vif}
+BACKENDS: dict[str, MakeBackend] = {
+    disk.KIND: _block,
+    vif.KIND: vif.make_vif,
+    vif2.KIND: vif.make_vif2,
+}
 """By kind of device, as in its paths in xenstore."""
 
-CHANGES: dict[str, ChangeBackend] = {disk.KIND: _change_block, vif.KIND: vif.change_vif}
+CHANGES: dict[str, ChangeBackend] = {
+    disk.KIND: _change_block,
+    vif.KIND: vif.change_vif,
+    vif2.KIND: vif.change_vif,
+}
