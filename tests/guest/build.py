@@ -48,6 +48,8 @@ PV = Family(
     ("-mcmodel=kernel", '-DHYPERCALL_INSTRUCTION="syscall"'),
 )
 
+COMPAT = Family(GUESTS / "compat", (GUESTS / "compat" / "runtime",), flags=("-m32",))
+
 
 class GuestBuilder:
     """Builds each guest once, into ``directory``; skips the test where no guest can be built.

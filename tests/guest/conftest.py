@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .build import PV, GuestBuilder
+from .build import COMPAT, PV, GuestBuilder
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,8 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
 @pytest.fixture(scope="session")
 def pv_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
     return GuestBuilder(tmp_path_factory.mktemp("pv-guests"), family=PV)
+
+
+@pytest.fixture(scope="session")
+def compat_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
+    return GuestBuilder(tmp_path_factory.mktemp("compat-guests"), family=COMPAT)
