@@ -79,10 +79,17 @@ class FlatRegisters:
 
 
 class SmallDomain:
-    def __init__(self, vcpus: int = 1, ram: tuple[tuple[Gfn, int], ...] | None = None) -> None:
+    def __init__(
+        self,
+        vcpus: int = 1,
+        ram: tuple[tuple[Gfn, int], ...] | None = None,
+        max_event_channels: int = 1023,
+    ) -> None:
         self.events = Events()
-        ram = ram or ((Gfn(0), RAM_FRAMES),)
-        self.domain = HvmDomain(DomainParameters(DOMID, ram, vcpus), new_hvm_engine, self.events)
+        parameters = DomainParameters(
+            DOMID, ram or ((Gfn(0), RAM_FRAMES),), vcpus, max_event_channels=max_event_channels
+        )
+        self.domain = HvmDomain(parameters, new_hvm_engine, self.events)
         self.flat = GuestPaging(self.domain.memory.machine, self.domain.p2m, FlatRegisters())
         self._write_page_tables()
 
