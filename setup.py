@@ -15,9 +15,11 @@ LIBRARIES = [
         extra_compile_args=["-O2", "-Wall", "-Wextra", "-std=c11"],
     )
     for name in (
+        "backends.block._requests",
         "engine.unicorn._hooks",
         "engine.unicorn._short_cuts",
         "engine.unicorn.pv._traps",
+        "hypervisor.grant_table._grants",
         "hypervisor.pv._mmu",
     )
 ]

@@ -28,6 +28,7 @@ from xenolith.backends.block import BlockBackend
 from xenolith.backends.xenbus import Guest
 from xenolith.hypervisor.event_channel import EventChannelTable
 from xenolith.hypervisor.grant_table import GrantTable
+from xenolith.hypervisor.p2m import PlainRam
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 from xenolith.machine.memory import MachineMemory
 from xenolith.storage.open import open_image
@@ -162,7 +163,8 @@ class Frontend:
         self.shared_info = memoryview(bytearray(PAGE_SIZE))
         vcpu = Vcpu(self.shared_info[: VCPU_INFO.size])
         self.events = EventChannelTable(DOMID, [vcpu], self.shared_info, self._frame)
-        self.grants = GrantTable(DOMID, self.memory, 4)
+        ram = [PlainRam(Gfn(0), Mfn(0), RAM_FRAMES, bytearray(RAM_FRAMES))]
+        self.grants = GrantTable(DOMID, self.memory, 4, ram=ram)
         self.grants.grow(2)
         self.posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.lines: list[str] = []

@@ -12,6 +12,7 @@ from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.grant_table import GRANT_ENTRY_V1, GRANT_ENTRY_V2, GrantEntryV1, GrantEntryV2
 from xenolith.abi.layout import Layout
 from xenolith.hypervisor.grant_table import GrantTable, grant_table_op
+from xenolith.hypervisor.p2m import PlainRam
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
 
@@ -40,7 +41,10 @@ class Guest:
         self.physmap: dict[Gfn, Mfn] = {Gfn(gfn): Mfn(gfn) for gfn in range(RAM_FRAMES)}
         self.invalidated: set[Gfn] = set()
         self.granted: dict[Gfn, tuple[Mfn, bool]] = {}
-        self.table = GrantTable(DOMID, self, max_frames, max_version)
+        # Every other frame is found without our being asked.
+        self.other = bytearray([gfn % 2 for gfn in range(RAM_FRAMES)])
+        ram = [PlainRam(Gfn(0), Mfn(0), RAM_FRAMES, self.other)]
+        self.table = GrantTable(DOMID, self, max_frames, max_version, ram)
 
     def allocate_frame(self) -> Mfn:
         if not self.free:

@@ -19,6 +19,7 @@ from xenolith.hypervisor.event_channel import EventChannelTable, EventObserver
 from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.hypervisor.grant_table.memory import GrantMemory
 from xenolith.hypervisor.guest_access import LONG_WORD
+from xenolith.hypervisor.p2m import PlainRam
 from xenolith.hypervisor.scheduler import Scheduler
 from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.watchdog import Watchdogs
@@ -76,6 +77,10 @@ class DomainMemory(GrantMemory, Protocol):
     def machine(self) -> MachineMemory:
         """The memory file."""
 
+    @property
+    def plain_ram(self) -> Sequence[PlainRam]:
+        """Frames of RAM that grants may name, and that need not be looked up by ``mfn_of``."""
+
     def guest_frame(self, gfn: Gfn) -> memoryview:
         """A writable view of the frame behind a guest frame number; XenError(EINVAL) if none."""
 
@@ -126,7 +131,9 @@ class Domain:
             memory.guest_frame,
             parameters.max_event_channels,
         )
-        self.grants = GrantTable(self.domid, memory, parameters.max_grant_frames)
+        self.grants = GrantTable(
+            self.domid, memory, parameters.max_grant_frames, ram=memory.plain_ram
+        )
         self._word = LONG_WORD
         self._write_wall_clock()
 

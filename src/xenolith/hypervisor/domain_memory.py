@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.hvm import HvmEngine
-from xenolith.hypervisor.p2m import P2m, RamExtent
+from xenolith.hypervisor.p2m import P2m, PlainRam, RamExtent
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
@@ -60,6 +60,11 @@ class DomainMemory:
         if mfn is None:
             raise XenError(Errno.EINVAL, f"no frame at gfn {gfn:#x}")
         return self.machine.frame(mfn)
+
+    @property
+    def plain_ram(self) -> list[PlainRam]:
+        """What of RAM is where it was built, as P2m has it."""
+        return self.p2m.plain_ram
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         """The frame behind a guest frame number, or None."""

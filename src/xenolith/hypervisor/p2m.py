@@ -19,6 +19,19 @@ _MAX_GFN = 1 << 28
 """The engines' processors have 40-bit guest-physical addresses."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlainRam:
+    """``count`` guest frames from ``gfn`` on, backed by machine frames from ``mfn`` on.
+
+    Those whose byte in ``other`` is set are not: something else is there, or nothing.
+    """
+
+    gfn: Gfn
+    mfn: Mfn
+    count: int
+    other: bytearray
+
+
 class Mapper(Protocol):
     """What the engine does for the physmap."""
 
@@ -62,6 +75,14 @@ class P2m:
         """Whether somebody uses a frame by a grant, so that it must not be freed."""
         for extent in ram:
             mapper.map(extent.gfn, extent.mfn, extent.count)
+
+    @property
+    def plain_ram(self) -> list[PlainRam]:
+        """Which frames of RAM are behind which guest frames, as long as these are not changed."""
+        return [
+            PlainRam(extent.gfn, extent.mfn, extent.count, state)
+            for extent, state in zip(self._ram, self._states, strict=True)
+        ]
 
     @property
     def max_gfn(self) -> int:

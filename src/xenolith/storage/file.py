@@ -6,12 +6,18 @@ name is what messages call the file.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xenolith.storage.vector import advance, total
+from xenolith.storage.vector import IoVector, advance, total
+
+_libc = ctypes.CDLL(None, use_errno=True)
+for _call in (_libc.preadv2, _libc.pwritev2):
+    _call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int]
+    _call.restype = ctypes.c_ssize_t
 
 _IOV_MAX = 1024
 """The most buffers that Linux takes in one call."""
@@ -42,6 +48,9 @@ class ImageFile:
     def readv(self, buffers: Sequence[memoryview], offset: int) -> int:
         """Fill the buffers from ``offset``; return how many bytes there were before the end."""
         done, rest = 0, buffers
+        if isinstance(buffers, IoVector):
+            done = _transfer(_libc.preadv2, self.fd, buffers, offset, 0)
+            rest = [] if done in (0, buffers.bytes) else advance(buffers, done)
         while rest:
             count = os.preadv(self.fd, rest[:_IOV_MAX], offset + done)
             if count == 0:
@@ -55,6 +64,9 @@ class ImageFile:
         if len(buffers) > _IOV_MAX:
             return False
         try:
+            if isinstance(buffers, IoVector):
+                read = _transfer(_libc.preadv2, self.fd, buffers, offset, os.RWF_NOWAIT)
+                return read == buffers.bytes
             return os.preadv(self.fd, buffers, offset, os.RWF_NOWAIT) == total(buffers)
         except OSError as error:
             # Some file systems, tmpfs among them, cannot tell whether they would wait.
@@ -65,6 +77,9 @@ class ImageFile:
     def writev(self, buffers: Sequence[memoryview], offset: int) -> None:
         """Store all buffers at ``offset``, extending the file where need be."""
         done, rest = 0, buffers
+        if isinstance(buffers, IoVector):
+            done = _transfer(_libc.pwritev2, self.fd, buffers, offset, 0)
+            rest = [] if done == buffers.bytes else advance(buffers, done)
         while rest:
             count = os.pwritev(self.fd, rest[:_IOV_MAX], offset + done)
             done += count
@@ -81,3 +96,20 @@ class ImageFile:
     def close(self) -> None:
         """Close the descriptor, which releases the locks once nobody else has it."""
         os.close(self.fd)
+
+
+def _transfer(
+    call: Callable[[int, int, int, int, int], int],
+    fd: int,
+    vector: IoVector,
+    offset: int,
+    flags: int,
+) -> int:
+    """Have preadv2(2) or pwritev2(2) carry out a vector, which has no more than IOV_MAX parts; OSError."""
+    while True:
+        done = call(fd, vector.address, vector.parts, offset, flags)
+        if done >= 0:
+            return done
+        error = ctypes.get_errno()
+        if error != errno.EINTR:
+            raise OSError(error, os.strerror(error))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from xenolith.backends.block.requests import load_requests
 from xenolith.builder.errors import BuildError
 from xenolith.engine.choice import prepare_engines
+from xenolith.hypervisor.grant_table.native import load_grants
 from xenolith.hypervisor.pv.native_mmu import load_mmu
 from xenolith.toolstack.config import DomainType
 from xenolith.toolstack.machine import Assignment, Machine, MachineEvents
@@ -11,7 +13,9 @@ from xenolith.toolstack.pv_machine import PvMachine
 from xenolith.toolstack.pvh_machine import PvhMachine
 
 prepare_engines()
+load_grants()
 load_mmu()
+load_requests()
 
 
 def build_domain(assignment: Assignment, events: MachineEvents) -> Machine:

@@ -86,6 +86,7 @@ class BlockBackend(DeviceBackend):
                     port,
                     writable=self._writable,
                     discard=self._discard,
+                    block_size=self._sector_size,
                     persistent=keeps,
                 )
             )

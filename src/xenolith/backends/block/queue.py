@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xenolith.abi.blkif import BlkifAbi, BlkifOp, BlkifResponse, BlkifRsp
+from xenolith.abi.blkif import BlkifAbi, BlkifOp, BlkifRsp
 from xenolith.backends.block.disk import Disk
-from xenolith.backends.block.frames import GuestFrames
-from xenolith.backends.block.requests import SECTOR_SHIFT, Label, Refusal, Request, decode, label
-from xenolith.backends.block.ring import BackRing, RingError
+from xenolith.backends.block.persistent import PersistentGrants
+from xenolith.backends.block.requests import Request, RequestRing, RingError
 from xenolith.backends.xenbus import Guest, XenbusError
 from xenolith.hypervisor.grant_table import GrantError, GrantMapping
 from xenolith.storage.errors import ImageError
 from xenolith.storage.image import Image
 
-_CHANGES = (BlkifOp.WRITE, BlkifOp.WRITE_BARRIER, BlkifOp.DISCARD)
-
 
 class BlockQueue:
-    """Serves one ring until :meth:`close`; ``writable`` and ``discard`` say what the disk allows."""
+    """Serves one ring until :meth:`close`.
+
+    ``writable`` and ``discard`` say what the disk allows, ``block_size`` how large its logical blocks
+    are, in bytes.
+    """
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class BlockQueue:
         *,
         writable: bool,
         discard: bool,
+        block_size: int,
         persistent: int,
     ) -> None:
         """``refs`` are the ring's pages, ``persistent`` how many grants stay mapped.
@@ -41,19 +43,22 @@ class BlockQueue:
         """
         self._guest = guest
         self._disk = disk
-        self._abi = abi
-        self._writable = writable
-        self._discard = discard
-        self._frames = GuestFrames(guest.grants, persistent)
+        self._persistent = PersistentGrants(guest.grants, persistent) if persistent else None
         self._mappings: list[GrantMapping] = []
         self._broken = False
         self._looking = False
         try:
             for ref in refs:
                 self._mappings.append(guest.grants.map(ref, 0, readonly=False))
-            pages = [mapping.view for mapping in self._mappings]
-            self._ring = BackRing(pages, abi.request.size)
-            self._port = guest.event_channels.bind_backend(port, 0, self._notified)
+            self._ring = RequestRing(
+                guest.grants,
+                [mapping.view for mapping in self._mappings],
+                abi,
+                writable=writable,
+                discard=discard,
+                block_size=block_size,
+            )
+            self._port = guest.event_channels.bind_backend(port, 0, self._look)
         except RingError as error:
             self._unmap()
             raise XenbusError(str(error)) from error
@@ -74,7 +79,8 @@ class BlockQueue:
 
     def close(self) -> None:
         """Give the guest's frames back; nothing is under way any more."""
-        self._frames.close()
+        if self._persistent is not None:
+            self._persistent.close()
         self._unmap()
 
     def _unmap(self) -> None:
@@ -82,19 +88,17 @@ class BlockQueue:
             mapping.unmap()
         self._mappings.clear()
 
-    def _notified(self) -> None:
-        self._look()
-
     def _look(self) -> None:
         """Start what waits in the ring, a ring's worth at most before others have their turn."""
         if self._broken or self._looking:
             return
         self._looking = True
+        self._ring.measure(self._disk.size)
         try:
-            for _ in range(self._ring.size):
-                if self._disk.waiting or not (self._ring.available() or self._ring.await_request()):
+            for _ in range(self._ring.slots):
+                if self._disk.waiting or (request := self._ring.take()) is None:
                     break
-                self._take()
+                self._start(request)
             else:
                 self._guest.post(self._look)
         except RingError as error:
@@ -104,63 +108,58 @@ class BlockQueue:
             self._looking = False
         self._push()
 
-    def _take(self) -> None:
-        slot = self._ring.take()
+    def _start(self, request: Request) -> None:
+        status: int | None = request.status
         try:
-            request = decode(self._abi, slot, self._frames.read)
-            self._check(request)
-            self._start(request)
-        except Refusal as refusal:
-            self._respond(label(self._abi, slot), refusal.status)
+            if request.why is not None:
+                raise request.why
+            if status == BlkifRsp.OKAY:
+                if self._persistent is not None:
+                    self._persistent.keep(self._ring.refs)
+                status = self._carry_out(request)
+                if status is None:
+                    self._put_off(request)
         except GrantError as error:
             self._disk.failed("request", error)
-            self._respond(label(self._abi, slot), BlkifRsp.ERROR)
+            status = BlkifRsp.ERROR
+        if status is not None:
+            self._ring.respond(request, status)
 
-    def _check(self, request: Request) -> None:
-        """Refuse what the disk cannot do."""
-        if request.operation == BlkifOp.DISCARD and not self._discard:
-            raise Refusal(BlkifRsp.EOPNOTSUPP, "discard is not offered")
-        if request.operation in _CHANGES and not self._writable:
-            raise Refusal(BlkifRsp.ERROR, "the disk is read-only")
-        has_place = request.length or request.operation == BlkifOp.DISCARD
-        if has_place and request.offset + request.length > self._disk.size:
-            raise Refusal(BlkifRsp.ERROR, "beyond the end of the disk")
+    def _carry_out(self, request: Request) -> int | None:
+        """Carry a request out before the guest runs again; None if a worker is to do it."""
+        disk = self._disk
+        reads = request.operation == BlkifOp.READ
+        if not reads and not (request.operation == BlkifOp.WRITE and disk.writes_at_once):
+            return None
+        transfer = disk.read_now if reads else disk.write_now
+        status: int | None = BlkifRsp.OKAY
+        try:
+            if not transfer(self._ring.buffers, request.offset):
+                return None
+        except (OSError, ImageError) as error:
+            disk.failed(str(request), error)
+            status = BlkifRsp.ERROR
+        if reads:
+            self._ring.written()
+        return status
 
-    def _start(self, request: Request) -> None:
+    def _put_off(self, request: Request) -> None:
+        """Have a worker carry a request out; GrantError."""
         match request.operation:
             case BlkifOp.READ:
-                if self._now(request, self._disk.read_now):
-                    self._respond(request.label, BlkifRsp.OKAY)
-                else:
-                    self._transfer(request, _read)
+                self._transfer(request, _read)
             case BlkifOp.WRITE:
-                if self._disk.writes_at_once and self._now(request, self._disk.write_now):
-                    self._respond(request.label, BlkifRsp.OKAY)
-                else:
-                    self._transfer(request, _write)
+                self._transfer(request, _write)
             case BlkifOp.FLUSH_DISKCACHE:
                 self._transfer(request, _flush)
             case BlkifOp.WRITE_BARRIER:
                 self._transfer(request, _barrier)
             case _:
                 self._disk.start(
-                    _describe(request),
+                    str(request),
                     lambda image: image.discard(request.offset, request.length),
                     lambda status: self._finish(request, status),
                 )
-
-    def _now(self, request: Request, transfer: Callable[[Sequence[memoryview], int], bool]) -> bool:
-        """Carry a request out before the guest runs again; False if a worker is to do it. Refusal."""
-        reads = request.operation == BlkifOp.READ
-        views, gfns = self._frames.borrow(request.segments, readonly=not reads)
-        try:
-            done = transfer(views, request.offset)
-        except (OSError, ImageError) as error:
-            self._disk.failed(_describe(request), error)
-            raise Refusal(BlkifRsp.ERROR, str(error)) from error
-        if done and reads:
-            self._frames.written(gfns)
-        return done
 
     def _transfer(
         self,
@@ -168,15 +167,15 @@ class BlockQueue:
         work: Callable[[Image, Sequence[memoryview], int], None],
     ) -> None:
         """Have a worker do something with the request's frames."""
-        pinned = self._frames.pin(request.segments, readonly=request.operation != BlkifOp.READ)
+        pinned = self._ring.pin(readonly=request.operation != BlkifOp.READ)
 
         def finish(status: BlkifRsp) -> None:
-            self._frames.unpin(pinned)
+            self._ring.unpin(pinned)
             self._finish(request, status)
 
         def start() -> None:
             self._disk.start(
-                _describe(request), lambda image: work(image, pinned.views, request.offset), finish
+                str(request), lambda image: work(image, pinned.buffers, request.offset), finish
             )
 
         if request.operation == BlkifOp.WRITE_BARRIER:
@@ -186,40 +185,31 @@ class BlockQueue:
 
     def _finish(self, request: Request, status: BlkifRsp) -> None:
         """A worker is done with a request."""
-        self._respond(request.label, status)
+        self._ring.respond(request, status)
         self._push()
-
-    def _respond(self, known_by: Label, status: BlkifRsp) -> None:
-        response = self._abi.response.pack(BlkifResponse(*known_by, status))
-        self._ring.respond(response)
 
     def _push(self) -> None:
         if self._ring.push():
             self._port.notify()
 
 
-def _read(image: Image, views: Sequence[memoryview], offset: int) -> None:
-    image.readv(views, offset)
+def _read(image: Image, buffers: Sequence[memoryview], offset: int) -> None:
+    image.readv(buffers, offset)
 
 
-def _write(image: Image, views: Sequence[memoryview], offset: int) -> None:
-    image.writev(views, offset)
+def _write(image: Image, buffers: Sequence[memoryview], offset: int) -> None:
+    image.writev(buffers, offset)
 
 
-def _flush(image: Image, views: Sequence[memoryview], offset: int) -> None:
+def _flush(image: Image, buffers: Sequence[memoryview], offset: int) -> None:
     """What was written before, then what comes with the request."""
     if not image.read_only:
         image.flush()
-    if views:
-        image.writev(views, offset)
+    if buffers:
+        image.writev(buffers, offset)
 
 
-def _barrier(image: Image, views: Sequence[memoryview], offset: int) -> None:
-    _flush(image, views, offset)
-    if views:
+def _barrier(image: Image, buffers: Sequence[memoryview], offset: int) -> None:
+    _flush(image, buffers, offset)
+    if buffers:
         image.flush()
-
-
-def _describe(request: Request) -> str:
-    name = request.operation.name.lower().replace("_", " ")
-    return f"{name} of {request.length} bytes at sector {request.offset >> SECTOR_SHIFT}"

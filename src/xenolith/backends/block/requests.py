@@ -1,122 +1,226 @@
-"""What a request in the ring asks for, in whichever architecture's layout, and whether it makes sense.
+"""Loads _requests.c, which takes requests out of a ring, finds the memory that they name, and answers them.
 
-A request is copied out of the ring before it comes here; nothing of it is read twice.
+The ring and its requests are those of public/io/ring.h and blkif.h.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_int32, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-from xenolith.abi.blkif import (
-    BLKIF_DISCARD_SECURE,
-    BLKIF_MAX_SEGMENTS_PER_REQUEST,
-    SEGMENT,
-    BlkifAbi,
-    BlkifOp,
-    BlkifRsp,
-)
-from xenolith.machine.address import PAGE_SIZE
+from xenolith.abi.blkif import BlkifAbi, BlkifOp, BlkifRsp
+from xenolith.abi.ring import slots
+from xenolith.hypervisor.grant_table import GrantError, GrantTable
+from xenolith.hypervisor.grant_table.active import MAPPING_FLAGS
+from xenolith.hypervisor.grant_table.native import refused
+from xenolith.machine.address import PAGE_SIZE, Gfn
+from xenolith.storage.vector import IoVector
 
 MAX_INDIRECT_SEGMENTS = 256
 """1 MiB in whole frames: what `feature-max-indirect-segments` says."""
 
+MAX_RING_PAGES = 16
 SECTOR_SHIFT = 9
-_SECTORS_PER_PAGE = PAGE_SIZE >> SECTOR_SHIFT
-_SEGMENTS_PER_PAGE = PAGE_SIZE // SEGMENT.size
 
-Segment = tuple[int, int, int]
-"""Grant reference, first and last sector within the frame."""
-
-ReadGrant = Callable[[int], bytes]
-"""Copies the granted frame that a reference names; GrantError."""
+_EMPTY, _TAKEN, _REFUSED, _BROKEN = range(4)
+_DOM0 = 0
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
-    """A request is not carried out; ``status`` is the answer, the message says why."""
+class _Request(ctypes.Structure):
+    _fields_ = (
+        ("id", c_uint64),
+        ("offset", c_uint64),
+        ("bytes", c_uint64),
+        ("guest_bytes", c_uint64),
+        ("operation", c_uint32),
+        ("segments", c_uint32),
+        ("vectors", c_uint32),
+        ("runs", c_uint32),
+        ("status", c_int32),
+        ("refusal", c_uint32),
+        ("ref", c_uint32),
+        ("refs", c_uint32 * MAX_INDIRECT_SEGMENTS),
+        ("vector", c_uint64 * (2 * MAX_INDIRECT_SEGMENTS)),
+        ("run", c_uint64 * (2 * MAX_INDIRECT_SEGMENTS)),
+    )
 
-    def __init__(self, status: BlkifRsp, why: str) -> None:
-        super().__init__(why)
-        self.status = status
+
+class _Queue(ctypes.Structure):
+    _fields_ = (
+        ("grants", c_void_p),
+        ("page", c_void_p * MAX_RING_PAGES),
+        ("disk_bytes", c_uint64),
+        ("slots", c_uint32),
+        ("slot_bytes", c_uint32),
+        ("id_at", c_uint32),
+        ("segments_at", c_uint32),
+        ("indirect_refs_at", c_uint32),
+        ("response_bytes", c_uint32),
+        ("status_at", c_uint32),
+        ("consumed", c_uint32),
+        ("produced", c_uint32),
+        ("claimed", c_uint32),
+        ("block_sectors", c_uint32),
+        ("writable", c_uint32),
+        ("discard", c_uint32),
+        ("request", _Request),
+    )
+
+
+@cache
+def load_requests() -> ctypes.PyDLL:
+    """The C code beside this module; it is called without giving up the interpreter."""
+    for path in Path(__file__).parent.glob("_requests*.so"):
+        library = ctypes.PyDLL(str(path))
+        library.xenolith_blkif_size.restype = c_uint64
+        if library.xenolith_blkif_size() != ctypes.sizeof(_Queue):
+            raise OSError("the disks' C code is of another version: reinstall xenolith")
+        for call in (
+            library.xenolith_blkif_start,
+            library.xenolith_blkif_take,
+            library.xenolith_blkif_push,
+        ):
+            call.argtypes = [c_void_p]
+        library.xenolith_blkif_respond.argtypes = [c_void_p, c_uint64, c_uint32, c_int32]
+        library.xenolith_blkif_respond.restype = None
+        return library
+    raise OSError("the disks' C code is not built: reinstall xenolith with a C compiler")
+
+
+class RingError(Exception):
+    """The frontend's index has run away: there are more requests than slots."""
 
 
 class Request(NamedTuple):
-    """``operation`` is READ, WRITE, WRITE_BARRIER, FLUSH_DISKCACHE or DISCARD.
+    """``operation`` is READ, WRITE, WRITE_BARRIER, FLUSH_DISKCACHE or DISCARD; or a guest's number.
 
-    ``offset`` and ``length`` are bytes of the disk.
+    ``offset`` and ``length`` are bytes of the disk; what ``status`` is not OKAY of is refused.
     """
-
-    label: Label
-    operation: BlkifOp
-    offset: int
-    length: int
-    segments: Sequence[Segment]
-
-
-class Label(NamedTuple):
-    """What a response repeats of its request."""
 
     id: int
     operation: int
-    """Of an indirect request: that which it does indirectly."""
+    offset: int
+    length: int
+    status: int
+    why: GrantError | None = None
+    """What was not granted, if it is refused for that."""
+
+    def __str__(self) -> str:
+        name = BlkifOp(self.operation).name.lower().replace("_", " ")
+        return f"{name} of {self.length} bytes at sector {self.offset >> SECTOR_SHIFT}"
 
 
-def label(abi: BlkifAbi, slot: bytes) -> Label:
-    """What a response to the request in a slot is known by; all layouts have the id at one place."""
-    operation = slot[1] if slot[0] == BlkifOp.INDIRECT else slot[0]
-    return Label(abi.request.unpack(slot).id, operation)
+class Pinned(NamedTuple):
+    """Frames that stay the guest's until they are unpinned."""
+
+    buffers: IoVector
+    refs: ctypes.Array[c_uint32]
+    runs: list[tuple[Gfn, int]]
+    readonly: bool
 
 
-def decode(abi: BlkifAbi, slot: bytes, read_grant: ReadGrant) -> Request:
-    """The request in a slot; Refusal, GrantError."""
-    match slot[0]:
-        case BlkifOp.DISCARD:
-            return _discard(abi, slot)
-        case BlkifOp.INDIRECT:
-            return _indirect(abi, slot, read_grant)
-        case (
-            BlkifOp.READ | BlkifOp.WRITE | BlkifOp.WRITE_BARRIER | BlkifOp.FLUSH_DISKCACHE
-        ) as operation:
-            return _direct(abi, slot, BlkifOp(operation))
-        case unknown:
-            raise Refusal(BlkifRsp.EOPNOTSUPP, f"operation {unknown}")
+class RequestRing:
+    """A ring over ``pages``, which are mapped as long as it is used; RingError if it is broken.
 
+    ``writable`` and ``discard`` say what may be asked for, ``block_size`` the bytes that requests are
+    in multiples of.
+    """
 
-def _direct(abi: BlkifAbi, slot: bytes, operation: BlkifOp) -> Request:
-    _, count, _, number, sector, raw = abi.request.unpack(slot)
-    known_by = Label(number, operation)
-    if count > BLKIF_MAX_SEGMENTS_PER_REQUEST:
-        raise Refusal(BlkifRsp.ERROR, f"{count} segments")
-    if count == 0 and operation in (BlkifOp.READ, BlkifOp.WRITE):
-        raise Refusal(BlkifRsp.ERROR, "no segments")
-    return _transfer(known_by, operation, sector, raw[: count * SEGMENT.size])
+    def __init__(
+        self,
+        grants: GrantTable,
+        pages: Sequence[memoryview],
+        abi: BlkifAbi,
+        *,
+        writable: bool,
+        discard: bool,
+        block_size: int,
+    ) -> None:
+        self._library = load_requests()
+        self._grants = grants
+        self._queue = queue = _Queue()
+        queue.grants = grants.native.address
+        queue.page[: len(pages)] = [
+            ctypes.addressof(ctypes.c_char.from_buffer(page)) for page in pages
+        ]
+        queue.slots = self.slots = slots(len(pages) * PAGE_SIZE, abi.request.size)
+        queue.slot_bytes = abi.request.size
+        queue.id_at = abi.request.offsets["id"]
+        queue.segments_at = abi.request.offsets["seg"]
+        queue.indirect_refs_at = abi.indirect.offsets["indirect_grefs"]
+        queue.response_bytes = abi.response.size
+        queue.status_at = abi.response.offsets["status"]
+        queue.block_sectors = block_size >> SECTOR_SHIFT
+        queue.writable, queue.discard = writable, discard
+        self._address = ctypes.addressof(queue)
+        self._request = queue.request
+        self._vector_address = ctypes.addressof(queue.request.vector)
+        self._take = self._library.xenolith_blkif_take
+        if not self._library.xenolith_blkif_start(self._address):
+            raise RingError(f"{self._queue.claimed} requests at once")
 
+    def measure(self, disk_bytes: int) -> None:
+        """How long the disk is from now on."""
+        self._queue.disk_bytes = disk_bytes
 
-def _indirect(abi: BlkifAbi, slot: bytes, read_grant: ReadGrant) -> Request:
-    _, operation, count, number, sector, _, refs = abi.indirect.unpack(slot)
-    if operation not in (BlkifOp.READ, BlkifOp.WRITE):
-        raise Refusal(BlkifRsp.EOPNOTSUPP, f"indirect operation {operation}")
-    if not 0 < count <= MAX_INDIRECT_SEGMENTS:
-        raise Refusal(BlkifRsp.ERROR, f"{count} indirect segments")
-    pages = refs[: -(-count // _SEGMENTS_PER_PAGE)]
-    raw = b"".join(map(read_grant, pages))
-    known_by = Label(number, operation)
-    return _transfer(known_by, BlkifOp(operation), sector, raw[: count * SEGMENT.size])
+    def take(self) -> Request | None:
+        """The next request; None, and the frontend will tell, where there is none. RingError."""
+        outcome = self._take(self._address)
+        if outcome == _EMPTY:
+            return None
+        if outcome == _BROKEN:
+            raise RingError(f"{self._queue.claimed} requests at once")
+        raw = self._request
+        if outcome == _TAKEN:
+            return Request(raw.id, raw.operation, raw.offset, raw.bytes, BlkifRsp.OKAY)
+        why = refused(raw.refusal, raw.ref) if raw.refusal else None
+        return Request(raw.id, raw.operation, 0, 0, raw.status, why)
 
+    @property
+    def refs(self) -> list[int]:
+        """The grants of the request that was taken last."""
+        refs: list[int] = self._request.refs[: self._request.segments]
+        return refs
 
-def _transfer(known_by: Label, operation: BlkifOp, sector: int, raw: bytes) -> Request:
-    segments: list[Segment] = SEGMENT.unpack_all(raw)
-    sectors = 0
-    for _, first, last in segments:
-        if not first <= last < _SECTORS_PER_PAGE:
-            raise Refusal(BlkifRsp.ERROR, f"a segment of sectors {first} to {last}")
-        sectors += last - first + 1
-    return Request(known_by, operation, sector << SECTOR_SHIFT, sectors << SECTOR_SHIFT, segments)
+    @property
+    def buffers(self) -> IoVector:
+        """Its memory, to be used before the next is taken and before the guest runs again."""
+        raw = self._request
+        return IoVector(
+            self._vector_address, raw.vectors, raw.guest_bytes, self._grants.memory.view
+        )
 
+    def written(self) -> None:
+        """Its memory has been written."""
+        raw = self._request
+        words = raw.run[: 2 * raw.runs]
+        for index in range(0, len(words), 2):
+            self._grants.memory.written(Gfn(words[index]), words[index + 1])
 
-def _discard(abi: BlkifAbi, slot: bytes) -> Request:
-    _, flag, _, number, sector, sectors = abi.discard.unpack(slot)
-    if flag & BLKIF_DISCARD_SECURE:
-        raise Refusal(BlkifRsp.EOPNOTSUPP, "a secure discard")
-    offset, length = sector << SECTOR_SHIFT, sectors << SECTOR_SHIFT
-    return Request(Label(number, BlkifOp.DISCARD), BlkifOp.DISCARD, offset, length, ())
+    def pin(self, *, readonly: bool) -> Pinned:
+        """Its memory, to be used until :meth:`unpin`; GrantError."""
+        raw = self._request
+        refs = (c_uint32 * raw.segments).from_buffer_copy(raw.refs)
+        self._grants.native.pin_all(refs, _DOM0, (readonly, MAPPING_FLAGS))
+        words = raw.run[: 2 * raw.runs]
+        runs = [(Gfn(gfn), count) for gfn, count in zip(words[::2], words[1::2], strict=True)]
+        return Pinned(self.buffers.copy(), refs, runs, readonly)
+
+    def unpin(self, pinned: Pinned) -> None:
+        """Give memory back that was pinned, and that was written unless it was ``readonly``."""
+        if not pinned.readonly:
+            for gfn, count in pinned.runs:
+                self._grants.memory.written(gfn, count)
+        self._grants.native.unpin_all(pinned.refs, pinned.readonly)
+
+    def respond(self, request: Request, status: int) -> None:
+        """Answer a request; :meth:`push` shows it."""
+        self._library.xenolith_blkif_respond(self._address, request.id, request.operation, status)
+
+    def push(self) -> bool:
+        """Show the guest all responses; whether it wants an event for that."""
+        return bool(self._library.xenolith_blkif_push(self._address))

@@ -6,26 +6,23 @@ for reading, and stays until the backend ends it.
 
 from __future__ import annotations
 
-from xenolith.abi.grant_table import (
-    GNTTAB_NR_RESERVED_ENTRIES,
-    GrantStatus,
-    GTF_permit_access,
-    GTF_readonly,
-)
-from xenolith.hypervisor.grant_table.active import ActiveEntry
-from xenolith.hypervisor.grant_table.entries import Entry
+from collections import Counter
+
+from xenolith.abi.grant_table import GNTTAB_NR_RESERVED_ENTRIES, GrantStatus
+from xenolith.hypervisor.grant_table.active import MAX_PINS, ActiveEntry
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.memory import GrantMemory
-from xenolith.machine.address import PAGE_SIZE
+from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 
 
 class BackendGrants:
-    """Grants to domain ``domid``; it implements Granter."""
+    """Grants to the domain that ``memory`` is of; it implements Granter."""
 
-    def __init__(self, domid: int, memory: GrantMemory) -> None:
-        self._domid = domid
+    def __init__(self, memory: GrantMemory) -> None:
         self._memory = memory
         self._offered: dict[int, ActiveEntry] = {}
+        self._readers: Counter[Mfn] = Counter()
+        """How often the guest has each frame pinned, offered still or not."""
         self._free: list[int] = []
         self._next = GNTTAB_NR_RESERVED_ENTRIES
 
@@ -36,15 +33,14 @@ class BackendGrants:
             ref = self._free.pop()
         else:
             ref, self._next = self._next, self._next + 1
-        entry = Entry(GTF_permit_access | GTF_readonly, self._domid, mfn, 0, PAGE_SIZE)
-        self._offered[ref] = ActiveEntry(ref, entry, mfn)
+        self._offered[ref] = ActiveEntry(ref, Gfn(mfn), mfn, 0, PAGE_SIZE)
         return ref, self._memory.frame(mfn)
 
     def end(self, ref: int) -> None:
         """Grant a frame no more; it goes when the guest has unmapped it."""
         active = self._offered.pop(ref)
         self._free.append(ref)
-        if not active.readers:
+        if active.mfn not in self._readers:
             self._memory.free_frame(active.mfn)
 
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
@@ -54,11 +50,16 @@ class BackendGrants:
             raise GrantError(GrantStatus.bad_gntref, f"domain 0 has no reference {ref}")
         if not readonly:
             raise GrantError(GrantStatus.general_error, f"reference {ref} is read-only")
-        active.pin(readonly)
+        if self._readers[active.mfn] >= MAX_PINS:
+            raise GrantError(GrantStatus.general_error, f"reference {ref} is pinned too often")
+        self._readers[active.mfn] += 1
         return active
 
     def unpin(self, active: ActiveEntry, readonly: bool) -> None:
         """See Granter."""
-        active.unpin(readonly)
-        if not active.readers and self._offered.get(active.ref) is not active:
+        self._readers[active.mfn] -= 1
+        if self._readers[active.mfn]:
+            return
+        del self._readers[active.mfn]
+        if self._offered.get(active.ref) is not active:
             self._memory.free_frame(active.mfn)

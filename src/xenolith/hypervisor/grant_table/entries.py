@@ -1,13 +1,13 @@
 """Grant entries in the frames that the guest shares with us, in both of their versions.
 
-The layouts are those of public/grant_table.h. Frames are changed by plain read-modify-write: no
-guest code runs meanwhile.
+The layouts are those of public/grant_table.h. What is done with single entries is in grants.h; here
+is what is done with all of them, while no guest code runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from xenolith.abi.grant_table import (
     GNTTAB_NR_RESERVED_ENTRIES,
@@ -17,56 +17,20 @@ from xenolith.abi.grant_table import (
     GrantEntryV2,
     GTF_permit_access,
     GTF_reading,
-    GTF_sub_page,
     GTF_transitive,
     GTF_type_mask,
     GTF_writing,
 )
 from xenolith.machine.address import PAGE_SIZE
 
-ACCESS = GTF_reading | GTF_writing
+_ACCESS = GTF_reading | GTF_writing
 """The bits by which we tell the guest that a grant is in use."""
 
 
-_PLAIN = GTF_permit_access
-
-
-class Entry(NamedTuple):
-    """A copy of what the guest wrote into an entry: domain ``domid`` may access a guest frame.
-
-    ``length`` bytes of it from byte ``start`` on, where that is not the whole of it.
-    """
-
-    flags: int
-    domid: int
-    frame: int
-    start: int
-    length: int
-
-
 class Entries(Protocol):
-    """The entries of a table, by grant reference; the caller keeps references below ``count``."""
+    """The ``count`` entries of a table; the caller keeps grant references below."""
 
     count: int
-
-    def read(self, ref: int) -> Entry:
-        """Copy an entry."""
-        ...
-
-    def plain_frames(self, refs: Sequence[int], domid: int, checked_flags: int) -> list[int | None]:
-        """The guest frame of each entry that simply grants one to ``domid``; None: look closer.
-
-        An entry is simple if of ``checked_flags`` it has GTF_permit_access alone.
-        """
-        ...
-
-    def set_access(self, ref: int, bits: int) -> None:
-        """Set GTF_reading and GTF_writing as in ``bits``."""
-        ...
-
-    def clear_access(self, ref: int, bits: int) -> None:
-        """Clear GTF_reading and GTF_writing as in ``bits``."""
-        ...
 
     def swap(self, ref_a: int, ref_b: int) -> None:
         """Exchange two entries."""
@@ -86,31 +50,7 @@ class EntriesV1:
 
     def __init__(self, frames: Sequence[memoryview]) -> None:
         self._frames = frames
-        self._flags = [frame.cast("H") for frame in frames]
-        self._words = [frame.cast("Q") for frame in frames]
         self.count = len(frames) * PAGE_SIZE // GRANT_ENTRY_V1.size
-
-    def read(self, ref: int) -> Entry:
-        """See :class:`Entries`."""
-        flags, domid, frame = GRANT_ENTRY_V1.unpack(self._frames[ref >> 9], (ref & 511) * 8)
-        return Entry(flags, domid, frame, 0, PAGE_SIZE)
-
-    def plain_frames(self, refs: Sequence[int], domid: int, checked_flags: int) -> list[int | None]:
-        """See :class:`Entries`."""
-        # An entry is one word here: flags, domid, and the frame in its upper half.
-        words, mask, wanted = self._words, 0xFFFF0000 | checked_flags, domid << 16 | _PLAIN
-        return [
-            word >> 32 if (word := words[ref >> 9][ref & 511]) & mask == wanted else None
-            for ref in refs
-        ]
-
-    def set_access(self, ref: int, bits: int) -> None:
-        """See :class:`Entries`."""
-        self._flags[ref >> 9][(ref & 511) * 4] |= bits
-
-    def clear_access(self, ref: int, bits: int) -> None:
-        """See :class:`Entries`."""
-        self._flags[ref >> 9][(ref & 511) * 4] &= ~bits
 
     def swap(self, ref_a: int, ref_b: int) -> None:
         """See :class:`Entries`."""
@@ -139,31 +79,6 @@ class EntriesV2:
         self._status = [frame.cast("H") for frame in status]
         self.count = len(frames) * PAGE_SIZE // GRANT_ENTRY_V2.size
 
-    def read(self, ref: int) -> Entry:
-        """See :class:`Entries`."""
-        flags, domid, start, length, frame = GRANT_ENTRY_V2.unpack(
-            self._frames[ref >> 8], (ref & 255) * 16
-        )
-        if flags & GTF_sub_page:
-            return Entry(flags, domid, frame, start, length)
-        return Entry(flags, domid, frame, 0, PAGE_SIZE)
-
-    def plain_frames(self, refs: Sequence[int], domid: int, checked_flags: int) -> list[int | None]:
-        """See :class:`Entries`."""
-        entries = map(self.read, refs)
-        return [
-            entry.frame if entry.domid == domid and entry.flags & checked_flags == _PLAIN else None
-            for entry in entries
-        ]
-
-    def set_access(self, ref: int, bits: int) -> None:
-        """See :class:`Entries`."""
-        self._status[ref >> 11][ref & 2047] |= bits
-
-    def clear_access(self, ref: int, bits: int) -> None:
-        """See :class:`Entries`."""
-        self._status[ref >> 11][ref & 2047] &= ~bits
-
     def swap(self, ref_a: int, ref_b: int) -> None:
         """See :class:`Entries`."""
         _swap(self._frames, GRANT_ENTRY_V2.size, ref_a, ref_b)
@@ -173,7 +88,8 @@ class EntriesV2:
         """See :class:`Entries`."""
         entries = []
         for ref in range(GNTTAB_NR_RESERVED_ENTRIES):
-            flags, domid, frame, _, _ = self.read(ref)
+            offset = ref * GRANT_ENTRY_V2.size
+            flags, domid, _, _, frame = GRANT_ENTRY_V2.unpack(self._frames[0], offset)
             kind = flags & GTF_type_mask
             if kind == GTF_transitive or (kind == GTF_permit_access and frame >> 32):
                 return None
@@ -186,8 +102,8 @@ class EntriesV2:
     def restore(self, entries: Sequence[GrantEntryV1]) -> None:
         """See :class:`Entries`."""
         for ref, (flags, domid, frame) in enumerate(entries):
-            self._status[0][ref] = flags & ACCESS
-            entry = GrantEntryV2(flags & ~ACCESS, domid, 0, 0, frame)
+            self._status[0][ref] = flags & _ACCESS
+            entry = GrantEntryV2(flags & ~_ACCESS, domid, 0, 0, frame)
             GRANT_ENTRY_V2.pack_into(self._frames[0], ref * GRANT_ENTRY_V2.size, entry)
 
 

@@ -6,7 +6,6 @@ itself or domain 0, whose backends live in this process.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from xenolith.abi.errno import Errno, XenError
@@ -17,28 +16,35 @@ from xenolith.abi.grant_table import (
     GrantEntryV1,
     GrantStatus,
     GTF_permit_access,
-    GTF_reading,
-    GTF_readonly,
-    GTF_sub_page,
 )
 from xenolith.abi.memory import XENMAPIDX_grant_table_status
 from xenolith.hypervisor.grant_table.active import COPY_FLAGS, MAPPING_FLAGS, ActiveEntry
 from xenolith.hypervisor.grant_table.backend_grants import BackendGrants
-from xenolith.hypervisor.grant_table.entries import ACCESS, Entries, EntriesV1, EntriesV2
+from xenolith.hypervisor.grant_table.entries import Entries, EntriesV1, EntriesV2
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.mapping import GrantMapping
 from xenolith.hypervisor.grant_table.maptrack import Maptrack
 from xenolith.hypervisor.grant_table.memory import GrantMemory
+from xenolith.hypervisor.grant_table.native import NativeGrants
+from xenolith.hypervisor.p2m import PlainRam
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 
 _GRANT_FRAMES_PER_STATUS_FRAME = GRANT_ENTRY_V2.size // 2
 
 
 class GrantTable:
-    """Grants of domain ``domid``, in at most ``max_frames`` frames (xl.cfg's max_grant_frames)."""
+    """Grants of domain ``domid``, in at most ``max_frames`` frames (xl.cfg's max_grant_frames).
+
+    ``ram`` is what needs no ``memory.mfn_of`` to be found.
+    """
 
     def __init__(
-        self, domid: int, memory: GrantMemory, max_frames: int = 64, max_version: int = 2
+        self,
+        domid: int,
+        memory: GrantMemory,
+        max_frames: int = 64,
+        max_version: int = 2,
+        ram: Sequence[PlainRam] = (),
     ) -> None:
         self.domid = domid
         self.memory = memory
@@ -49,13 +55,12 @@ class GrantTable:
         """The frames that hold the entries."""
         self.status: list[Mfn] = []
         """The frames that hold the status words; none in version 1."""
-        self.backends = BackendGrants(domid, memory)
+        self.backends = BackendGrants(memory)
         """What backends grant to the domain."""
         self.maptrack = Maptrack()
         """The mappings that the domain itself has made."""
-        self._active: dict[int, ActiveEntry] = {}
-        self._pinned: Counter[Mfn] = Counter()
-        """How many active entries there are of each frame."""
+        self.native = NativeGrants(memory.view, ram, memory.mfn_of, max_frames)
+        """Who uses which grants."""
         self._entries: Entries
         self.grow(1)
 
@@ -110,97 +115,31 @@ class GrantTable:
         What GNTTABOP_copy is to a backend in domain 0. The view is used before any guest code runs
         again, so the entry need not say that it is in use; this is much cheaper than a mapping.
         """
-        active = self._active.get(ref)
-        if active is not None:
-            active = self.pin(ref, domid, readonly, COPY_FLAGS)
-            self.unpin(active, readonly)
-        elif ref < self._entries.count:
-            active = self._activate(ref, domid, readonly, COPY_FLAGS)
-        else:
-            raise GrantError(GrantStatus.bad_gntref, f"there is no reference {ref}")
+        found = self.native.look(ref, domid, readonly, COPY_FLAGS)
         if offset + size > PAGE_SIZE:
             raise GrantError(GrantStatus.bad_copy_arg, "the copy crosses a page boundary")
-        if offset < active.start or offset + size > active.start + active.length:
+        if offset < found.start or offset + size > found.start + found.length:
             raise GrantError(GrantStatus.general_error, "the copy is not within the grant")
         if not readonly:
-            self.memory.written(active.gfn)
-        return self.memory.frame(active.mfn)[offset : offset + size]
-
-    def borrow(self, refs: Sequence[int], domid: int, readonly: bool) -> list[tuple[Gfn, Mfn]]:
-        """The frames of many grants for a backend to use now, as :meth:`copy_window`; GrantError.
-
-        Whoever writes them tells ``memory.written``.
-        """
-        entries, active, mfn_of = self._entries, self._active, self.memory.mfn_of
-        if refs and max(refs) >= entries.count:
-            raise GrantError(GrantStatus.bad_gntref, f"there is no reference {max(refs)}")
-        checked = MAPPING_FLAGS if readonly else MAPPING_FLAGS | GTF_readonly
-        frames: list[tuple[Gfn, Mfn]] = []
-        for ref, gfn in zip(refs, entries.plain_frames(refs, domid, checked), strict=True):
-            mfn = None if gfn is None or ref in active else mfn_of(Gfn(gfn))
-            if gfn is None or mfn is None:
-                # It is pinned, or the right error is to be found.
-                entry = self.pin(ref, domid, readonly, MAPPING_FLAGS)
-                self.unpin(entry, readonly)
-                frames.append((entry.gfn, entry.mfn))
-            else:
-                frames.append((Gfn(gfn), mfn))
-        return frames
+            self.memory.written(found.gfn)
+        return self.memory.frame(found.mfn)[offset : offset + size]
 
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
         """Validate a grant's entry and count a user of it, to be undone by :meth:`unpin`.
 
         ``checked_flags`` is MAPPING_FLAGS or COPY_FLAGS. GrantError with Xen's status.
         """
-        entries = self._entries
-        if ref >= entries.count:
-            raise GrantError(GrantStatus.bad_gntref, f"there is no reference {ref}")
-        active = self._active.get(ref)
-        if active is None:
-            active = self._activate(ref, domid, readonly, checked_flags)
-        elif active.domid != domid or (checked_flags & GTF_sub_page and active.is_sub_page):
-            raise GrantError(GrantStatus.general_error, f"reference {ref} is in use otherwise")
-        elif not readonly and not active.writers and entries.read(ref).flags & GTF_readonly:
-            raise GrantError(GrantStatus.general_error, f"reference {ref} is read-only")
-        active.pin(readonly)
-        if ref not in self._active:
-            self._active[ref] = active
-            self._pinned[active.mfn] += 1
-        entries.set_access(ref, GTF_reading if readonly else ACCESS)
-        return active
-
-    def _activate(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
-        """Copy an entry that nobody uses, and check it."""
-        entry = self._entries.read(ref)
-        if entry.flags & checked_flags != GTF_permit_access or entry.domid != domid:
-            why = f"reference {ref} (flags {entry.flags:#x}) is for domain {entry.domid}"
-            raise GrantError(GrantStatus.general_error, why)
-        if not readonly and entry.flags & GTF_readonly:
-            raise GrantError(GrantStatus.general_error, f"reference {ref} is read-only")
-        mfn = self.memory.mfn_of(Gfn(entry.frame))
-        if mfn is None:
-            raise GrantError(GrantStatus.bad_page, f"reference {ref}: no frame {entry.frame:#x}")
-        return ActiveEntry(ref, entry, mfn)
+        return self.native.pin(ref, domid, readonly, checked_flags)
 
     def unpin(self, active: ActiveEntry, readonly: bool) -> None:
         """Undo one :meth:`pin`, and tell the guest when the last is gone."""
         if not readonly:
             self.memory.written(active.gfn)
-        cleared = active.unpin(readonly)
-        if cleared:
-            self._entries.clear_access(active.ref, cleared)
-            if cleared == ACCESS:
-                del self._active[active.ref]
-                self._release(active.mfn)
-
-    def _release(self, mfn: Mfn) -> None:
-        self._pinned[mfn] -= 1
-        if not self._pinned[mfn]:
-            del self._pinned[mfn]
+        self.native.unpin(active.ref, readonly)
 
     def is_pinned(self, mfn: Mfn) -> bool:
         """Whether a grant of this frame is in use, so that it must not become another's."""
-        return mfn in self._pinned
+        return self.native.is_pinned(mfn)
 
     def set_version(self, version: int) -> None:
         """Change the entries' version, keeping the reserved ones and clearing all others.
@@ -213,7 +152,7 @@ class GrantTable:
             raise XenError(Errno.ENOSYS, "grant table version 2 is disabled")
         if version == self.version:
             return
-        if any(ref >= GNTTAB_NR_RESERVED_ENTRIES for ref in self._active):
+        if self.native.any_in_use(GNTTAB_NR_RESERVED_ENTRIES):
             raise XenError(Errno.EBUSY, "grants are in use")
         reserved = self._entries.reserved()
         if reserved is None:
@@ -242,15 +181,19 @@ class GrantTable:
         if ref_a == ref_b:
             return
         for ref in (ref_a, ref_b):
-            if ref in self._active:
+            if self.native.is_in_use(ref):
                 raise GrantError(GrantStatus.eagain, f"reference {ref} is in use")
         self._entries.swap(ref_a, ref_b)
 
     def _view(self) -> Entries:
         shared = [self.memory.frame(mfn) for mfn in self.shared]
+        entries: Entries
         if self.version == 1:
-            return EntriesV1(shared)
-        return EntriesV2(shared, [self.memory.frame(mfn) for mfn in self.status])
+            entries = EntriesV1(shared)
+        else:
+            entries = EntriesV2(shared, [self.memory.frame(mfn) for mfn in self.status])
+        self.native.layout(self.version, self.shared, self.status, entries.count)
+        return entries
 
     def _add_status_frames(self, frames: int) -> None:
         """In version 2, have status words for ``frames`` frames of entries."""

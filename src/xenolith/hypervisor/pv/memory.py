@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import PvEngine
+from xenolith.hypervisor.p2m import PlainRam
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -70,6 +71,11 @@ class PvMemory:
         """A writable view of a frame of the guest's, which stays one that may be written; XenError(EINVAL)."""
         self.types.get(gfn, PageType.WRITABLE)
         return self.machine.frame(Mfn(gfn))
+
+    @property
+    def plain_ram(self) -> tuple[PlainRam, ...]:
+        """None: whether a frame may be granted depends on what it is in use as."""
+        return ()
 
     def mfn_of(self, gfn: Gfn) -> Mfn | None:
         """The frame of a number that the guest gave; None where it has no such frame, or may not write it."""
