@@ -8,16 +8,11 @@ from typing import NamedTuple
 from xenolith.bootloader.disk import Disk
 from xenolith.bootloader.errors import BootError
 from xenolith.bootloader.find import find_menu
+from xenolith.bootloader.limits import LARGEST_KERNEL, LARGEST_RAMDISK, LONGEST_COMMAND_LINE
 from xenolith.bootloader.menu import Boot, Entry, Menu, choose, choose_named
 from xenolith.bootloader.options import Options
 from xenolith.bootloader.volumes import FileRef, Volumes, open_volumes
 from xenolith.storage.image import Image
-
-LARGEST_KERNEL = 128 << 20
-"""Bytes; Debian's largest has 12 MiB packed and 63 MiB unpacked."""
-LARGEST_RAMDISK = 512 << 20
-LONGEST_COMMAND_LINE = 2047
-"""Linux's COMMAND_LINE_SIZE on x86, without the byte that ends it."""
 
 _DEEPEST_LISTING = 8
 _LONGEST_LISTING = 1000

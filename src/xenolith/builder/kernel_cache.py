@@ -23,6 +23,8 @@ from xenolith.builder.image_file import ImageFile
 from xenolith.builder.symlink import replace_symlink
 
 _ENTRIES_KEPT = 8
+_NAMELESS = "nameless-"
+"""Marks a memory file, which nobody will bring again: only its contents are worth to be remembered."""
 _TEMPORARY_PREFIX = "unpacking-"
 _ABANDONED_AFTER = 24 * 3600
 """Seconds after which a temporary file is one that a killed process left behind."""
@@ -103,11 +105,14 @@ class KernelCache:
             slot.path.unlink(missing_ok=True)
 
     def _digest(self, kernel: ImageFile, identity: str) -> str:
-        if identity not in self._digests:
-            with open(kernel.fd, "rb", closefd=False) as file:
-                file.seek(0)
-                self._digests[identity] = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._digests[identity]
+        if identity in self._digests:
+            return self._digests[identity]
+        with open(kernel.fd, "rb", closefd=False) as file:
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not identity.startswith(_NAMELESS):
+            self._digests[identity] = digest
+        return digest
 
     def _open(self, name: str) -> int | None:
         path = self._directory / name
@@ -125,6 +130,8 @@ class KernelCache:
 
     def _link(self, identity: str, name: str) -> None:
         """Point the index at an entry; a reader sees the old link or the new one."""
+        if identity.startswith(_NAMELESS):
+            return
         with contextlib.suppress(OSError):  # without a link it is found by its digest
             replace_symlink(self._index / identity, f"../{name}")
 
@@ -161,6 +168,7 @@ def _identity(kernel: ImageFile) -> str:
             f"and {LARGEST_KERNEL >> 20} MiB is the limit"
         )
     return (
+        f"{'' if status.st_nlink else _NAMELESS}"
         f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
         f"-{status.st_size:x}"
     )

@@ -35,11 +35,16 @@ def parse_escape(text: str) -> bytes:
     raise CommandError(f"'{text}' is not an escape character, such as ^]")
 
 
+def is_interactive(stdin: int = 0, stdout: int = 1) -> bool:
+    """Whether somebody can look and type."""
+    return os.isatty(stdin) and os.isatty(stdout)
+
+
 def attach(
     console: socket.socket, escape: bytes = ESCAPE, *, stdin: int = 0, stdout: int = 1
 ) -> None:
     """Show ``console`` and type into it until the user leaves or it ends; closes nothing."""
-    interactive = os.isatty(stdin) and os.isatty(stdout)
+    interactive = is_interactive(stdin, stdout)
     with signals_as_exceptions(), _raw(stdin, interactive):
         _Session(console, escape, stdin if interactive else None, stdout).run()
 

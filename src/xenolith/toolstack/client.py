@@ -7,7 +7,10 @@ module is on the path of each `xl` command, so it imports little.
 from __future__ import annotations
 
 import builtins
+import os
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -72,6 +75,29 @@ class Toolstack:
         ``on_crash`` ``on_watchdog`` ``on_soft_reset``; the domain process sees all the others too.
         """
         result = self._call("create", config=config, paused=paused)
+        return int(result["domid"])
+
+    def create_choosing(
+        self,
+        config: dict[str, Any],
+        size: os.terminal_size,
+        show: Callable[[socket.socket], None],
+        *,
+        paused: bool = False,
+    ) -> int:
+        """As :meth:`create`, of a domain whose boot loader may have a menu to choose from.
+
+        ``show`` gets a stream socket to the menu, which is made for a terminal of that size; it returns
+        when that ends, or leaves it to boot the default.
+        """
+        params = {"config": config, "paused": paused, "columns": size.columns, "rows": size.lines}
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, _failures("create"):
+                self._connection.begin("create", params, [theirs.fileno()])
+            show(ours)
+        with _failures("create"):
+            result, _ = self._connection.finish()
         return int(result["domid"])
 
     def list(self) -> builtins.list[DomainInfo]:
@@ -248,9 +274,16 @@ class Toolstack:
         return socket.socket(fileno=fds[0])
 
     def _request(self, method: str, params: dict[str, Any]) -> tuple[Any, builtins.list[int]]:
-        try:
+        with _failures(method):
             return self._connection.call(method, params)
-        except RemoteError as error:
-            raise ToolstackError(str(error)) from None
-        except (OSError, ProtocolError) as error:
-            raise ToolstackError(f"The daemon went away during {method}: {error}") from None
+
+
+@contextmanager
+def _failures(method: str) -> Iterator[None]:
+    """Turns what can go wrong with a request into a ToolstackError."""
+    try:
+        yield
+    except RemoteError as error:
+        raise ToolstackError(str(error)) from None
+    except (OSError, ProtocolError) as error:
+        raise ToolstackError(f"The daemon went away during {method}: {error}") from None

@@ -183,8 +183,16 @@ class Connection:
 
         Raises RemoteError, ProtocolError or OSError.
         """
+        self.begin(method, params, fds)
+        return self.finish()
+
+    def begin(self, method: str, params: Body, fds: Sequence[int] = ()) -> None:
+        """Make a call whose result :meth:`finish` will wait for; OSError."""
         self._calls += 1
         self._send(encode(request(self._calls, method, params), len(fds)), fds)
+
+    def finish(self) -> tuple[Any, list[int]]:
+        """The result of the call that was begun, as :meth:`call` returns it."""
         while True:
             data, received = receive(self._socket)
             if not data:

@@ -27,7 +27,7 @@ Create a domain from a configuration file
 FILE is an xl.cfg(5) file, "-" for standard input; settings after it override it.
 -f, --defconfig=FILE    Use this file.
 -p                      Leave the domain paused.
--c                      Attach to the console, from the first line on.
+-c                      Attach to the console, from the first line on; a boot loader shows its menu.
 -F                      Stay in the foreground until the domain ends; Ctrl-C destroys it.
 -e                      Accepted: no process waits for the domain in the background anyway.
 -n, --dryrun            Check the configuration and print it as JSON; create nothing.
@@ -116,7 +116,12 @@ def _create(toolstack: Toolstack, config: Body, options: Options) -> _Created:
     console: socket.socket | None = None
     try:
         with signals.held_signals():
-            domid = toolstack.create(config, paused=paused or attach)
+            if attach and config["bootloader"] is not None and terminal.is_interactive():
+                domid = toolstack.create_choosing(
+                    config, os.get_terminal_size(), terminal.attach, paused=True
+                )
+            else:
+                domid = toolstack.create(config, paused=paused or attach)
             try:
                 if attach:
                     console = toolstack.console(domid)

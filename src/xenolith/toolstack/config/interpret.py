@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from xenolith.bootloader.errors import BootError
+from xenolith.bootloader.options import parse_options
 from xenolith.toolstack.config.disk import parse_disk
 from xenolith.toolstack.config.domain_config import (
     MAX_EVENT_CHANNELS,
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 MAX_NAME = 200
 """Bytes of UTF-8: file names of logs are made of it."""
+
+_PYGRUB = "pygrub"
+"""However the path leads to it: it is built in."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -110,7 +115,7 @@ def _domain_config(reader: Reader) -> DomainConfig:
         max_grant_frames=reader.number("max_grant_frames", 64, 1, MAX_GRANT_FRAMES),
         max_event_channels=reader.number("max_event_channels", 1023, 1, MAX_EVENT_CHANNELS - 1),
         nomigrate=reader.flag("nomigrate", False),
-        bootloader=reader.string("bootloader"),
+        bootloader=_bootloader(reader),
         bootloader_args=_bootloader_args(reader),
         boot=reader.string("boot"),
         acpi=reader.flag("acpi", True),
@@ -217,11 +222,30 @@ def _affinity(reader: Reader, key: str, maxvcpus: int) -> tuple[str, ...]:
     return texts[:maxvcpus] if reader.is_list(key) else texts * maxvcpus
 
 
+def _bootloader(reader: Reader) -> str | None:
+    bootloader = reader.string("bootloader")
+    if bootloader is None:
+        return None
+    if bootloader.rpartition("/")[2] != _PYGRUB:
+        reader.error("bootloader", f"'{_PYGRUB}' is the only one, not {bootloader!a}")
+    if reader.given("firmware"):
+        reader.error("bootloader", "both bootloader and firmware are given")
+    return bootloader
+
+
 def _bootloader_args(reader: Reader) -> tuple[str, ...]:
     atoms = reader.strings_or_one("bootloader_args")
-    if reader.is_list("bootloader_args"):
-        return tuple(atom.text for atom in atoms)
-    return tuple(word for atom in atoms for word in atom.text.split())
+    words = [atom.text for atom in atoms]
+    if not reader.is_list("bootloader_args"):
+        words = [word for text in words for word in text.split()]
+    try:
+        options, rest = parse_options(words)
+    except BootError as error:
+        reader.error("bootloader_args", str(error))
+    else:
+        if rest or options.list_entries or options.not_really:
+            reader.error("bootloader_args", "these are no options that lead to a kernel")
+    return tuple(words)
 
 
 def _devices(reader: Reader, key: str, parse: Callable[[str], T]) -> tuple[T, ...]:

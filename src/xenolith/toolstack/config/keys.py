@@ -23,12 +23,13 @@ class Effect(Enum):
 _HONOURED = """
     name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus cpus engine
     on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk vif
+    bootloader bootloader_args bootargs
     cloud_init firmware vif2
 """
 
 _PENDING = """
     cpus_soft cpu_weight cpu_cap cap pool nomigrate
-    bootloader bootloader_args bootargs boot acpi apic serial vfb
+    boot acpi apic serial vfb
 
     bootloader_restrict bootloader_user max_maptrack_frames max_grant_version
     period slice latency extratime vnuma seclabel init_seclabel driver_domain passthrough

@@ -76,6 +76,10 @@ def _with_files_found(
         name: str | None = getattr(config, key)
         if name is None:
             continue
+        if config.bootloader is not None and key != "cloud_init":
+            # It is in the guest's disk, as for libxl.
+            found[key] = name
+            continue
         candidates = [os.path.normpath(os.path.join(place, name)) for place in directories]
         for candidate in candidates:
             if os.path.isfile(candidate):

@@ -21,6 +21,7 @@ from xenolith.toolstack import paths, rpc, rpc_loop, status_page
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import (
     affinity,
+    bootloader,
     cloud_init_seed,
     devices,
     disks,
@@ -42,8 +43,18 @@ Created = Callable[[int | DaemonError], None]
 """Takes the domid of a domain that runs (or stands paused), or why there is none."""
 
 
-def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bool) -> int:
-    """Start to make a domain and return its domid; DaemonError when that fails at once."""
+def create(
+    daemon: Daemon,
+    config: DomainConfig,
+    created: Created,
+    *,
+    paused: bool,
+    screen: bootloader.Screen | None = None,
+) -> int:
+    """Start to make a domain and return its domid; DaemonError when that fails at once.
+
+    ``screen`` is where the menu of a boot loader is shown, if anywhere.
+    """
     daemon.table.check_name(config.name)
     daemon.table.check_uuid(config.uuid)
     affinity.check(config)
@@ -59,7 +70,7 @@ def create(daemon: Daemon, config: DomainConfig, created: Created, *, paused: bo
     daemon.table.add(domain)
     creation = _Creation(daemon, domain, created, paused=paused)
     try:
-        creation.start()
+        creation.start(screen)
     except (OSError, BuildError, DaemonError) as error:
         creation.undo()
         raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
@@ -90,18 +101,50 @@ class _Creation:
         self._nics_wait = True
         self._error = DaemonError(f"Domain {domain.name} was destroyed while it was created")
 
-    def start(self) -> None:
-        """Open what the domain needs and ask for its process; OSError, BuildError."""
-        domain, daemon = self._domain, self._daemon
+    def start(self, screen: bootloader.Screen | None) -> None:
+        """Open what the domain needs and ask for its process; OSError, BuildError, DaemonError."""
+        domain, config = self._domain, self._domain.config
         domain.save()
         self._open_files()
-        self._devices = disks.open_all(domain.config)
+        if config.bootloader is not None:
+            bootloader.run(self._daemon, domain, screen, self._booted)
+            domain.when_built(self._report)
+            return
+        if config.kernel is not None:
+            self._open_kernel(_open_regular(config.kernel), config.kernel)
+        if config.ramdisk is not None:
+            self._fds["ramdisk"] = _open_regular(config.ramdisk)
+        self._devices = disks.open_all(config)
+        domain.when_built(self._report)
+        self._spawn(config)
+
+    def _booted(self, result: bootloader.Booted | DaemonError) -> None:
+        """The boot loader has found a kernel in the first disk, or it has not."""
+        if isinstance(result, DaemonError):
+            self._fail(str(result))
+            return
+        if self._domain.released:
+            result.close()
+            self._discard_fds()
+            return
+        if result.ramdisk is not None:
+            self._fds["ramdisk"] = result.ramdisk
+        try:
+            self._open_kernel(result.kernel, str(result.config.kernel))
+            self._devices = disks.open_all(self._domain.config)
+        except (OSError, BuildError, DaemonError) as error:
+            self._fail(str(error))
+        else:
+            self._spawn(result.config)
+
+    def _spawn(self, config: DomainConfig) -> None:
+        """Ask for the domain's process, and make the domain's nodes."""
+        domain, daemon = self._domain, self._daemon
         guests_end, guests = socket.socketpair()
         backends_end, backends = socket.socketpair()
         self._fds |= {"xenstore": guests.detach(), "backends": backends.detach()}
         fds, self._fds = self._fds, {}
-        domain.when_built(self._report)
-        daemon.zygote.spawn(domain.domid, domain.config.to_dict(), fds, self._spawned)
+        daemon.zygote.spawn(domain.domid, config.to_dict(), fds, self._spawned)
         # The process is built meanwhile, on another CPU.
         try:
             log = paths.console_log(domain.name)
@@ -116,7 +159,7 @@ class _Creation:
 
     def undo(self) -> None:
         """Leave nothing behind; the domain has no process yet."""
-        rpc.close_all(list(self._fds.values()))
+        self._discard_fds()
         self._discard_slot()
         self._discard_devices()
         ending.release(self._daemon, self._domain)
@@ -131,15 +174,11 @@ class _Creation:
         fds["console"] = os.open(console_log, flags, 0o600)
         domain.console = (console_log, os.fstat(fds["console"]).st_size)
         fds["log"] = os.dup(domain.open_log())
-        if domain.config.kernel is not None:
-            self._open_kernel(domain.config.kernel)
-        if domain.config.ramdisk is not None:
-            fds["ramdisk"] = _open_regular(domain.config.ramdisk)
 
-    def _open_kernel(self, path: str) -> None:
+    def _open_kernel(self, fd: int, name: str) -> None:
         """Hand over the kernel, or a packed kernel and the place to unpack it to."""
-        fd = self._fds["kernel"] = _open_regular(path)
-        image = ImageFile(fd, path)
+        self._fds["kernel"] = fd
+        image = ImageFile(fd, name)
         if not is_bzimage(image):
             return
         unpacked = self._daemon.kernels.lookup(image)
@@ -223,6 +262,7 @@ class _Creation:
     def _fail(self, why: str) -> None:
         """End what there is of the domain; that it is gone will be reported."""
         domain = self._domain
+        self._discard_fds()
         self._discard_slot()
         self._discard_devices()
         if domain.released:
@@ -235,6 +275,10 @@ class _Creation:
         for device in self._devices:
             device.close()
         self._devices.clear()
+
+    def _discard_fds(self) -> None:
+        rpc.close_all(list(self._fds.values()))
+        self._fds.clear()
 
     def _discard_slot(self) -> None:
         if self._slot is not None:

@@ -11,6 +11,7 @@ from xenolith.toolstack.config.load import answer
 from xenolith.toolstack.config_source import ConfigSource
 from xenolith.toolstack.daemon import (
     affinity,
+    bootloader,
     consoles,
     creation,
     debug_keys,
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 
 def serve(daemon: Daemon, request: Request) -> None:
     """Answer one request of a client, now or later."""
-    rpc.close_all(request.fds)
-    if request.method in _VERBS or request.method in _OF_A_DOMAIN:
-        _run(daemon, request)
-    else:
-        request.fail(f"The daemon knows no {request.method}", rpc.METHOD_NOT_FOUND)
+    try:
+        if request.method in _VERBS or request.method in _OF_A_DOMAIN:
+            _run(daemon, request)
+        else:
+            request.fail(f"The daemon knows no {request.method}", rpc.METHOD_NOT_FOUND)
+    finally:
+        rpc.close_all(request.fds)
 
 
 def _run(daemon: Daemon, request: Request) -> None:
@@ -84,9 +87,17 @@ def _create(daemon: Daemon, request: Request) -> None:
                 ending.destroy(daemon, domain)
 
     config = DomainConfig.from_dict(request.params["config"])
-    domid = creation.create(daemon, config, created, paused=request.params["paused"] is True)
+    paused = request.params["paused"] is True
+    domid = creation.create(daemon, config, created, paused=paused, screen=_screen(request))
     domain = daemon.table.by_domid(domid)
     request.when_abandoned(lambda: creation.abandon(daemon, domain))
+
+
+def _screen(request: Request) -> bootloader.Screen | None:
+    """The terminal of whoever creates a domain, for the menu of its boot loader."""
+    if not request.fds:
+        return None
+    return bootloader.Screen(request.fds[0], number(request, "columns"), number(request, "rows"))
 
 
 def _list(daemon: Daemon, request: Request) -> None:
