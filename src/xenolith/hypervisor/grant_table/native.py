@@ -163,14 +163,18 @@ class NativeGrants:
         )
         if refusal:
             raise refused(refusal, ref)
-        found = self._found
-        return ActiveEntry(ref, Gfn(found.gfn), Mfn(found.mfn), found.start, found.length)
+        return _entry(ref, self._found)
 
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
         """Count a user of a grant; GrantError."""
-        found = self.look(ref, domid, readonly, checked_flags)
-        self._library.xenolith_grants_pin(self.address, ref, domid, readonly, checked_flags)
-        return found
+        if ref >> 32:
+            raise refused(1, ref)
+        refusal = self._library.xenolith_grants_pin(
+            self.address, ref, domid, readonly, checked_flags
+        )
+        if refusal:
+            raise refused(refusal, ref)
+        return _entry(ref, self._active[ref])
 
     def unpin(self, ref: int, readonly: bool) -> None:
         """Undo one :meth:`pin`."""
@@ -202,6 +206,10 @@ class NativeGrants:
     def any_in_use(self, first: int) -> bool:
         """Whether a grant from reference ``first`` on is in use."""
         return bool(self._library.xenolith_grants_any_in_use(self.address, first))
+
+
+def _entry(ref: int, found: _ActiveEntry) -> ActiveEntry:
+    return ActiveEntry(ref, Gfn(found.gfn), Mfn(found.mfn), found.start, found.length)
 
 
 def _zeroes(size: int) -> mmap.mmap:
