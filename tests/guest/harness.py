@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.image_file import ImageFile
+from xenolith.hypervisor.pv.domain import PvDomain
 from xenolith.toolstack.config import DomainConfig, EngineChoice
 from xenolith.toolstack.machine import Assignment
 from xenolith.toolstack.pv_machine import PvMachine
@@ -200,3 +201,8 @@ class PvGuestDomain(GuestDomain):
 
     new_machine = PvMachine
     machine: PvMachine
+
+    @property
+    def domain(self) -> PvDomain:
+        """The hypervisor's side of it, for its own thread to look at."""
+        return self.machine._domain

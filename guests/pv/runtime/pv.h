@@ -7,6 +7,7 @@
 #include "guest.h"
 #include "pv_layout.h"
 
+#include <xen/errno.h>
 #include <xen/memory.h>
 
 enum { P = 1, RW = 2, US = 4, ACCESSED = 0x20, DIRTY = 0x40 };

@@ -31,9 +31,14 @@ long register_callback(unsigned int kind, uint64_t address, unsigned int flags)
     return hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &argument);
 }
 
+shared_info_t *shared_info(void)
+{
+    return (shared_info_t *)&shared_info_page;
+}
+
 vcpu_info_t *vcpu_info(unsigned int id)
 {
-    return &((shared_info_t *)&shared_info_page)->vcpu_info[id];
+    return &shared_info()->vcpu_info[id];
 }
 
 static void fill_table(struct trap_info *table)

@@ -91,6 +91,7 @@ void traps_init_vcpu(unsigned int id);
 /* start another vCPU at a function */
 void start_vcpu_at(unsigned int id, void (*function)(void));
 
+shared_info_t *shared_info(void);
 vcpu_info_t *vcpu_info(unsigned int id);
 
 #endif

@@ -3,7 +3,8 @@
 
     .text
     .globl vectors, callback_entries
-/* 16 bytes a vector; Xen has pushed RCX and R11, and below them the error code of those that have one */
+/* 16 bytes a vector; Xen has pushed RCX and R11, and above them the error code of those that have one */
+    .balign 16
 vectors:
     .set vector, 0
     .rept 256
@@ -19,6 +20,7 @@ vectors:
     .set vector, vector + 1
     .endr
 
+    .balign 64
 callback_entries:
     .set kind, 0
     .rept CALLBACKS

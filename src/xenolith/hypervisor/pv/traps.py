@@ -5,6 +5,7 @@ set_trap_table, set_callbacks, callback_op, nmi_op and stack_switch, as in xen/a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from xenolith.abi.arch_x86_pv import TRAP_INFO, TrapInfo
@@ -18,7 +19,7 @@ from xenolith.abi.callback import (
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import TrapGate
 from xenolith.hypervisor.guest_access import read_struct
-from xenolith.machine.address import GuestVirt
+from xenolith.machine.address import PAGE_SIZE, GuestVirt
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.pv.vcpu import PvVcpu
@@ -50,15 +51,25 @@ def set_trap_table(vcpu: PvVcpu, table: int, _a2: int, _a3: int, _a4: int, _a5: 
     if not table:
         vcpu.engine_vcpu.clear_traps()
         return 0
-    for index in range(_VECTORS):
-        address = GuestVirt(table + index * TRAP_INFO.size)
-        info = read_struct(vcpu.paging, TRAP_INFO, address)
+    for info in _trap_infos(vcpu, table):
         if not info.address:
             break
         if not is_canonical(info.address):
             raise XenError(Errno.EINVAL, f"a trap handler at {info.address:#x}")
         vcpu.engine_vcpu.set_trap(info.vector, trap_gate(info))
     return 0
+
+
+def _trap_infos(vcpu: PvVcpu, table: int) -> Iterator[TrapInfo]:
+    """The entries of an array that may end anywhere, copied a page at a time."""
+    size, left = TRAP_INFO.size, _VECTORS
+    while left:
+        room = PAGE_SIZE - table % PAGE_SIZE
+        count = min(left, room // size or 1)
+        data = vcpu.paging.copy_from(GuestVirt(table), count * size)
+        for index in range(count):
+            yield TRAP_INFO.unpack(data, index * size)
+        table, left = table + count * size, left - count
 
 
 def set_callbacks(vcpu: PvVcpu, event: int, failsafe: int, syscall: int, _a4: int, _a5: int) -> int:
