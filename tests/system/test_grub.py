@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from xenolith.builder.errors import BuildError
 from xenolith.builder.grub_images import GrubImage, fetch_grub, find_grub
 from xenolith.cli.assets import INIT
 
-from .grub_disk import SUPERBLOCK, make_disk, make_tree
-from .host import READY, Host
+from .grub_disk import GRUB_CFG, SUPERBLOCK, make_disk, make_tree
+from .host import READY, Host, eventually
 from .terminal import Terminal
 
 pytestmark = pytest.mark.guest
@@ -22,7 +24,10 @@ pytestmark = pytest.mark.guest
 KINDS = ["pv", "pvh"]
 DOWN, ENTER = b"\x1b[B", b"\r"
 MENU = b"GNU GRUB  version"
-BOOT = 120
+PROMPT = b"grub> "
+DamagedDisk = Callable[[int, bytes], Path]
+
+BOOT = 300
 """Seconds in which GRUB unpacks a kernel, and the kernel boots, on a busy machine."""
 
 
@@ -63,11 +68,26 @@ def disk(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def damaged(disk: Path, tmp_path: Path) -> DamagedDisk:
+    """Makes a copy of the disk with some of its bytes overwritten."""
+
+    def make(offset: int, data: bytes) -> Path:
+        path = tmp_path / "damaged.img"
+        shutil.copyfile(disk, path)
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+        return path
+
+    return make
+
+
 def grub(host: Host, kind: str, disk: Path) -> Path:
     """The configuration of a domain that GRUB boots."""
     path = host.directory / f"grub-{kind}.cfg"
     path.write_text(
-        f'name = "grub"\ntype = "{kind}"\nfirmware = "pvgrub64"\nmemory = 256\n'
+        f'name = "grub"\ntype = "{kind}"\nfirmware = "pvgrub64"\nmemory = 256\nvcpus = 2\n'
         f'disk = ["{disk},raw,xvda,w"]\n'
     )
     return path
@@ -87,6 +107,7 @@ def test_grub_boots_debian_from_the_guests_disk(host: Host, disk: Path, kind: st
         terminal.type(DOWN)
         terminal.type(ENTER)
         settle(terminal)
+        assert terminal.run("nproc") == "2\n"
         assert "entry=second" in terminal.run("cat /proc/cmdline")
         # What was GRUB's frontend is now Linux's.
         with disk.open("rb") as file:
@@ -97,5 +118,67 @@ def test_grub_boots_debian_from_the_guests_disk(host: Host, disk: Path, kind: st
         assert seen.split()[0] == expected.stdout.decode().split()[0]
         terminal.run("mkdir /disk; mount -t ext4 -o ro,noload /dev/xvda1 /disk")
         assert terminal.run("ls /disk/boot").split() == ["grub", "initrd", "vmlinuz"]
-    assert host.row("grub").vcpus == 1
+    assert host.row("grub").vcpus == 2
     host.xl("shutdown", "-w", "grub")
+
+
+def answer(terminal: Terminal, command: bytes, expected: bytes) -> None:
+    """Type a command at GRUB's prompt and wait for what it says."""
+    terminal.seen = b""
+    terminal.type(command + b"\r")
+    terminal.wait_for(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("offset", "data", "listed"),
+    [
+        (0, bytes(512), b"(xen/xvda)"),
+        (446 + 8, b"\xff" * 8, b"(xen/xvda)"),
+        (SUPERBLOCK, bytes(1024), b"(xen/xvda,msdos1)"),
+        (SUPERBLOCK + 24, b"\xff" * 40, b"(xen/xvda,msdos1)"),
+    ],
+    ids=["no partition table", "a wild partition", "no superblock", "a wild superblock"],
+)
+def test_a_damaged_disk_leads_to_grubs_prompt(
+    host: Host, damaged: DamagedDisk, kind: str, offset: int, data: bytes, listed: bytes
+) -> None:
+    with host.terminal("create", "-c", grub(host, kind, damaged(offset, data))) as terminal:
+        terminal.wait_for(PROMPT)
+        answer(terminal, b"ls", listed)
+        answer(terminal, b"ls (xen/xvda,msdos1)/boot", PROMPT)
+    assert "c" not in host.row("grub").state
+    host.xl("destroy", "grub")
+    assert "grub" not in host.names()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_menu_there_is_grubs_prompt(host: Host, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "tree" / "boot").mkdir(parents=True)
+    disk = tmp_path / "empty.img"
+    make_disk(disk, tmp_path / "tree", 16 << 20)
+    with host.terminal("create", "-c", grub(host, kind, disk)) as terminal:
+        terminal.wait_for(PROMPT)
+        answer(terminal, b"ls (xen/xvda,msdos1)/", b"boot/")
+        answer(terminal, b"halt", b"")
+        terminal.wait_end()
+    eventually(lambda: "grub" not in host.names(), host.list)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kernel_that_is_none_leads_back_to_the_menu(
+    host: Host, tmp_path: Path, kind: str
+) -> None:
+    boot = tmp_path / "tree" / "boot"
+    (boot / "grub").mkdir(parents=True)
+    (boot / "grub" / "grub.cfg").write_text(GRUB_CFG)
+    (boot / "vmlinuz").write_bytes(random.Random(1).randbytes(1 << 20))
+    disk = tmp_path / "no-kernel.img"
+    make_disk(disk, tmp_path / "tree", 16 << 20)
+    with host.terminal("create", "-c", grub(host, kind, disk)) as terminal:
+        terminal.wait_for(MENU)
+        terminal.type(ENTER)
+        terminal.wait_for(b"Press any key to continue")
+        terminal.seen = b""
+        terminal.type(ENTER)
+        terminal.wait_for(MENU)
