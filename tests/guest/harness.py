@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.image_file import ImageFile
@@ -67,7 +67,7 @@ class GuestDomain:
             image = ImageFile(file.fileno(), kernel.name)
             self.machine = self.new_machine(Assignment(domid, config, image, None), self)
 
-    def __enter__(self) -> GuestDomain:
+    def __enter__(self) -> Self:
         threading.excepthook = self._thread_failed
         self.machine.start()
         self.unpause()

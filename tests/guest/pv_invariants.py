@@ -1,7 +1,7 @@
-"""What must hold of a PV domain's page tables whatever its guest has done, found by looking at the memory itself.
+"""What must hold of a PV domain's page tables whatever its guest has done, found by looking at memory itself.
 
-Knows nothing of how uses are counted: it walks from the tables that vCPUs run on and that are pinned, and asks what
-Xen promises: no guest can write a table or a descriptor that is in use, or reach a frame that is not its own.
+Knows nothing of how uses are counted: it walks from the tables that vCPUs run on and that are pinned, and asks
+what Xen promises: no guest can write a table or a descriptor in use, or reach a frame that is not its own.
 """
 
 from __future__ import annotations
