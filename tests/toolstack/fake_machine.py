@@ -19,6 +19,7 @@ from xenolith.abi.vcpu import Runstate
 from xenolith.abi.xs_wire import MessageType, RingError
 from xenolith.backends.xenbus import Guest
 from xenolith.builder.errors import BuildError
+from xenolith.hypervisor.throttle import Throttle
 from xenolith.machine.address import GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 from xenolith.toolstack.core_dump import MemoryStretch
@@ -125,6 +126,12 @@ class FakeMachine:
 
     def set_max_memory(self, kib: int) -> None:
         self._events.status.set_max_memory(kib)
+
+    def throttle(self, throttle: Throttle | None) -> None:
+        self._print(b"throttled\n" if throttle else b"free to run\n")
+
+    def set_slices(self, slice_ns: int, wake_slice_ns: int) -> None:
+        self._print(f"slices: {slice_ns} {wake_slice_ns}\n".encode())
 
     def core_memory(self) -> CoreMemory:
         stretch = MemoryStretch(GuestPhys(0), 0, self._memory.size)

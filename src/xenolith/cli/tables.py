@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xenolith.toolstack.records import DomainInfo, NicInfo, VcpuInfo
+from xenolith.toolstack.records import CpuPoolInfo, CreditInfo, DomainInfo, NicInfo, VcpuInfo
 
 DOMAIN_HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
 
@@ -85,6 +85,36 @@ def vcpu_row(name: str, vcpu: VcpuInfo) -> str:
         f"{name:<32} {vcpu.domid:>5} {vcpu.vcpu:>5}{cpu:>5} {state:>5} "
         f"{vcpu.cpu_time_ns / 1e9:>9.1f}  {vcpu.hard_affinity} / {vcpu.soft_affinity}"
     )
+
+
+CREDIT_HEADER = f"{'Name':<33} {'ID':>4} {'Weight':>6} {'Cap':>4}"
+
+
+def credit_row(domain: CreditInfo) -> str:
+    """A row of `xl sched-credit`."""
+    return f"{domain.name:<33} {domain.domid:>4} {domain.weight:>6} {domain.cap:>4}"
+
+
+def credit_pool(pool: CpuPoolInfo) -> str:
+    """The line of a pool in `xl sched-credit`."""
+    return (
+        f"Cpupool {pool.name}: tslice={pool.tslice_ms}ms ratelimit={pool.ratelimit_us}us "
+        f"migration-delay={pool.migration_delay_us}us"
+    )
+
+
+CPUPOOL_LIST_HEADER = f"{'Name':<19}CPUs   Sched     Active   Domain count"
+CPUPOOL_CPUS_HEADER = f"{'Name':<19}CPU list"
+
+
+def cpupool_row(pool: CpuPoolInfo) -> str:
+    """A row of `xl cpupool-list`."""
+    return f"{pool.name:<19}{len(pool.cpus):>3} {pool.scheduler:>9}       y       {pool.domains:>4}"
+
+
+def cpupool_cpus_row(pool: CpuPoolInfo) -> str:
+    """A row of `xl cpupool-list -c`."""
+    return f"{pool.name:<19}{','.join(map(str, pool.cpus))}"
 
 
 NIC_HEADER = (

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 STANDARD_INPUT = "-"
 
+COMMAND_LINE = "command line"
+"""What errors call settings that are no file's."""
+
 MAX_SIZE = 1 << 17
 """Bytes of a configuration; what is longer is some other file, given by mistake.
 

@@ -113,6 +113,10 @@ def _set_max_memory(process: DomainProcess, request: Request) -> None:
     _in_hypervisor(process, request, lambda machine: machine.set_max_memory(kib))
 
 
+def _schedule(process: DomainProcess, request: Request) -> None:
+    _in_hypervisor(process, request, process.scheduling.follow(request.params, request.fds))
+
+
 def _console(process: DomainProcess, request: Request) -> None:
     process.console.attach(socket.socket(fileno=request.fds[0]))
     request.reply()
@@ -213,6 +217,7 @@ _HANDLERS: dict[str, Callable[[DomainProcess, Request], None]] = {
     "unpause": _unpause,
     "trigger": _trigger,
     "set_max_memory": _set_max_memory,
+    "schedule": _schedule,
     "console": _console,
     "trace": _trace,
     "xenstore": _xenstore,

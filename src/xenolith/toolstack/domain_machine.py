@@ -14,6 +14,7 @@ from xenolith.backends.console import ConsoleBackend
 from xenolith.backends.xenbus import Guest
 from xenolith.backends.xenstore_ring import XenstoreRing
 from xenolith.hypervisor.domain import Domain, DomainParameters
+from xenolith.hypervisor.throttle import Throttle
 from xenolith.hypervisor.trace.domain_trace import attach
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
@@ -97,6 +98,14 @@ class DomainMachine(ABC, Generic[D]):
         """See Machine."""
         self._domain.max_pages = kib // KIB_PER_PAGE
         self._events.status.set_max_memory(kib)
+
+    def throttle(self, throttle: Throttle | None) -> None:
+        """See Machine."""
+        self._domain.scheduler.throttle(throttle)
+
+    def set_slices(self, slice_ns: int, wake_slice_ns: int) -> None:
+        """See Machine."""
+        self._domain.scheduler.set_slices(slice_ns, wake_slice_ns)
 
     def guest(self) -> Guest:
         """See Machine."""

@@ -25,6 +25,7 @@ from xenolith.toolstack.console_clients import ConsoleClients
 from xenolith.toolstack.console_log import ConsoleLog
 from xenolith.toolstack.domain_control import DomainControl
 from xenolith.toolstack.domain_devices import DomainDevices
+from xenolith.toolstack.domain_scheduling import DomainScheduling
 from xenolith.toolstack.machine import Assignment, Machine, MachineFactory
 from xenolith.toolstack.rpc import Body
 from xenolith.toolstack.status_page import StatusPage
@@ -59,6 +60,7 @@ class DomainProcess:
         self.loop = EventLoop()
         self.status = StatusPage(handover.fds["status"])
         os.close(handover.fds["status"])
+        self.scheduling = DomainScheduling(self.status)
         self._log = ConsoleLog(handover.fds["console"])
         self.console = ConsoleClients(self.loop, self._log, self._type)
         self._tracers = TraceClients(self.loop)

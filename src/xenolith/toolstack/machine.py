@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from xenolith.backends.xenbus import Guest
 from xenolith.builder.image_file import ImageFile
+from xenolith.hypervisor.throttle import Throttle
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.status_page import StatusPage
@@ -98,6 +99,12 @@ class Machine(Protocol):
 
     def set_max_memory(self, kib: int) -> None:
         """Limit the memory that the domain may hold from now on."""
+
+    def throttle(self, throttle: Throttle | None) -> None:
+        """Let this decide when vCPUs may run; None: they always may."""
+
+    def set_slices(self, slice_ns: int, wake_slice_ns: int) -> None:
+        """Set how long a vCPU's turn lasts, and how much of it is left when another vCPU is woken."""
 
     def core_memory(self) -> CoreMemory:
         """The guest's memory as it lies now."""

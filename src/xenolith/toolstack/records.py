@@ -86,3 +86,27 @@ class DeviceInfo(NamedTuple):
     ring_ref: int
     backend: str
     """The backend's path in xenstore."""
+
+
+class CreditInfo(NamedTuple):
+    """One domain as `xl sched-credit` shows it."""
+
+    domid: int
+    name: str
+    weight: int
+    cap: int
+    """In percent of one CPU; 0 is none."""
+    cpupool: str
+
+
+class CpuPoolInfo(NamedTuple):
+    """One CPU pool as `xl cpupool-list` and `xl sched-credit -s` show it."""
+
+    poolid: int
+    name: str
+    scheduler: str
+    cpus: list[int]
+    domains: int
+    tslice_ms: int
+    ratelimit_us: int
+    migration_delay_us: int

@@ -20,6 +20,7 @@ MAX_VCPUS = 128
 
 _STATE_SHIFT = 62
 _TIME_MASK = (1 << _STATE_SHIFT) - 1
+_WANTING = (Runstate.running, Runstate.runnable)
 
 
 class _Header(NamedTuple):
@@ -31,6 +32,8 @@ class _Header(NamedTuple):
     memory_kib: U64
     max_memory_kib: U64
     vcpus: U64
+    parked_until: U64
+    """Time of day (monotonic) up to which its scheduling parameters keep all vCPUs from running."""
 
 
 class _Vcpu(NamedTuple):
@@ -105,6 +108,10 @@ class StatusPage:
         """Show how much memory the domain may hold."""
         self._set("max_memory_kib", kib)
 
+    def set_parked_until(self, moment: int) -> None:
+        """Show until when no vCPU runs because of a cap or a weight, in ns of CLOCK_MONOTONIC."""
+        self._set("parked_until", moment)
+
     def set_vcpus(self, count: int) -> None:
         """Show how many vCPUs the domain has, all offline until told otherwise."""
         for vcpu in range(count):
@@ -134,6 +141,17 @@ def read(fd: int) -> Status:
         max_memory_kib=header.max_memory_kib,
         vcpus=[_vcpu(page, _HEADER.size + vcpu * _VCPU.size) for vcpu in range(count)],
     )
+
+
+def wants_cpu(fd: int) -> bool:
+    """Whether a vCPU of a page's domain runs, or would if it could. Trusts nothing that stands there."""
+    page = os.pread(fd, PAGE_BYTES, 0).ljust(PAGE_BYTES, b"\0")
+    header = _HEADER.unpack(page)
+    if header.paused or header.shutdown or header.parked_until > time.monotonic_ns():
+        return False
+    first = _HEADER.size // _VCPU.size
+    words = memoryview(page).cast("Q")[first : first + min(header.vcpus, MAX_VCPUS)]
+    return any(word >> _STATE_SHIFT in _WANTING for word in words)
 
 
 def _vcpu(page: bytes, offset: int) -> VcpuStatus:

@@ -21,14 +21,15 @@ class Effect(Enum):
 
 
 _HONOURED = """
-    name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus cpus engine
+    name type builder uuid kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus cpus
+    cpus_soft cpu_weight cpu_cap cap pool engine
     on_poweroff on_reboot on_watchdog on_crash on_soft_reset max_grant_frames max_event_channels disk vif
     bootloader bootloader_args bootargs
     cloud_init firmware vif2
 """
 
 _PENDING = """
-    cpus_soft cpu_weight cpu_cap cap pool nomigrate
+    nomigrate
     boot acpi apic serial vfb
 
     bootloader_restrict bootloader_user max_maptrack_frames max_grant_version

@@ -16,9 +16,7 @@ from xenolith.toolstack.config.domain_config import DomainConfig, DomainType
 from xenolith.toolstack.config.errors import ConfigError, Problem
 from xenolith.toolstack.config.interpret import interpret
 from xenolith.toolstack.config.parser import Setting, combine, parse
-from xenolith.toolstack.config_source import ConfigAnswer, ConfigSource
-
-COMMAND_LINE = "command line"
+from xenolith.toolstack.config_source import COMMAND_LINE, ConfigAnswer, ConfigSource
 
 
 class Loaded(NamedTuple):
@@ -28,8 +26,8 @@ class Loaded(NamedTuple):
     warnings: tuple[Problem, ...]
 
 
-def load(source: ConfigSource) -> Loaded:
-    """The domain that a source describes. ConfigError says all that is wrong."""
+def settings_of(source: ConfigSource) -> dict[str, Setting]:
+    """The settings that a source makes, whatever they mean. ConfigError says all that is wrong."""
     assignments: list[Setting] = []
     problems: list[Problem] = []
     # An override stands on line 0, which positions do not show.
@@ -41,7 +39,12 @@ def load(source: ConfigSource) -> Loaded:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-    settings = combine(assignments)
+    return combine(assignments)
+
+
+def load(source: ConfigSource) -> Loaded:
+    """The domain that a source describes. ConfigError says all that is wrong."""
+    settings = settings_of(source)
     config, warnings = interpret(settings, source.name)
     return Loaded(_with_files_found(config, settings, source.directories), warnings)
 

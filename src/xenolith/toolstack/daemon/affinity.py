@@ -6,14 +6,21 @@ The notation is that of xl.cfg(5) and of print_bitmap() in tools/xl/xl_utils.c.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
 import re
+from typing import TYPE_CHECKING
 
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.daemon.cpupools import CpuPool
+
+_NODES = "/sys/devices/system/node"
 
 _ITEM = re.compile(r"(\^?)(nodes?:)?(?:(all)|(\d{1,6})(?:-(\d{1,6}))?)")
 
@@ -70,22 +77,45 @@ def check(config: DomainConfig) -> None:
         parse(text)
 
 
-def apply(domain: Domain) -> None:
-    """Have a domain's process run where its vCPUs may; OSError."""
-    config = domain.config
-    cpus = frozenset().union(*(of_vcpu(config.cpus, vcpu) for vcpu in range(config.maxvcpus)))
+def effective(config: DomainConfig, pool: CpuPool) -> frozenset[int]:
+    """Where a domain runs: wherever one of its vCPUs may, of the CPUs that its pool has."""
+    return _within(config.cpus, config.maxvcpus, pool.cpus) or pool.cpus
+
+
+def preferred(config: DomainConfig, pool: CpuPool) -> frozenset[int]:
+    """Where it would rather run, of the CPUs where it may; all of those if it cannot."""
+    may = effective(config, pool)
+    return _within(config.cpus_soft, config.maxvcpus, may) or may
+
+
+def apply(domain: Domain, pool: CpuPool) -> None:
+    """Have a domain's process run where its vCPUs may, and at first where they would rather; OSError."""
+    may, rather = effective(domain.config, pool), preferred(domain.config, pool)
+    if not may:
+        # A pool has lost its last CPU together with the host.
+        return
     for thread in os.listdir(f"/proc/{domain.pid}/task"):
-        os.sched_setaffinity(int(thread), cpus)
+        # A thread may have ended since.
+        with contextlib.suppress(ProcessLookupError):
+            if rather != may:
+                # Linux knows no preference, but leaves a thread where it is as long as that is good.
+                os.sched_setaffinity(int(thread), rather)
+            os.sched_setaffinity(int(thread), may)
 
 
-def pin(domain: Domain, vcpu: int | None, hard: str | None, soft: str | None) -> None:
+def pin(
+    domain: Domain, pool: CpuPool, vcpu: int | None, hard: str | None, soft: str | None
+) -> None:
     """Change the lists of one vCPU, or of all; None leaves them as they are. DaemonError, OSError."""
     config = domain.config
     if vcpu is not None and not 0 <= vcpu < config.maxvcpus:
         raise DaemonError(f"Domain {domain.domid} has no vCPU {vcpu}")
-    for text in (hard, soft):
-        if text is not None:
-            parse(text)
+    if soft is not None:
+        parse(soft)
+    if hard is not None and not parse(hard) & pool.cpus:
+        raise DaemonError(
+            f"Domain {domain.domid} is in CPU pool {pool.name}, which has none of the CPUs {hard}"
+        )
     before = config
     domain.config = dataclasses.replace(
         config,
@@ -93,11 +123,18 @@ def pin(domain: Domain, vcpu: int | None, hard: str | None, soft: str | None) ->
         cpus_soft=_changed(config.cpus_soft, config.maxvcpus, vcpu, soft),
     )
     try:
-        apply(domain)
+        apply(domain, pool)
         domain.save()
     except OSError:
         domain.config = before
         raise
+
+
+def _within(lists: tuple[str, ...], vcpus: int, cpus: frozenset[int]) -> frozenset[int]:
+    """Those of ``cpus`` that one of the vCPUs' lists names."""
+    if len(lists) < vcpus:
+        return cpus
+    return cpus.intersection(frozenset().union(*map(parse, set(lists))))
 
 
 def _changed(
@@ -109,16 +146,29 @@ def _changed(
     return tuple(text if vcpu in (None, number) else old for number, old in enumerate(full))
 
 
+def numa_nodes() -> dict[int, frozenset[int]]:
+    """The CPUs of each NUMA node that has some (sysfs(5)); one node where the host shows none."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(_NODES):
+            if name.startswith("node") and name[4:].isdigit():
+                found[int(name[4:])] = frozenset(_cpus_of_node(int(name[4:])))
+    return {node: cpus for node, cpus in found.items() if cpus} or {0: frozenset(host_cpus())}
+
+
 def _cpus_of_nodes(nodes: range) -> set[int]:
-    """The CPUs of NUMA nodes (sysfs(5)); nodes that do not exist have none."""
+    """The CPUs of NUMA nodes; nodes that do not exist have none."""
     cpus: set[int] = set()
     for node in nodes:
-        try:
-            with open(f"/sys/devices/system/node/node{node}/cpulist", encoding="ascii") as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        for part in filter(None, text.split(",")):
+        with contextlib.suppress(OSError):
+            cpus |= _cpus_of_node(node)
+    return cpus
+
+
+def _cpus_of_node(node: int) -> set[int]:
+    cpus: set[int] = set()
+    with open(f"{_NODES}/node{node}/cpulist", encoding="ascii") as file:
+        for part in filter(None, file.read().strip().split(",")):
             first, _, last = part.partition("-")
             cpus |= set(range(int(first), int(last or first) + 1))
-    return cpus
+    return cpus & set(host_cpus())

@@ -6,6 +6,7 @@ process, jailed, unpacks and loads the kernel.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import stat
@@ -23,6 +24,7 @@ from xenolith.toolstack.daemon import (
     affinity,
     bootloader,
     cloud_init_seed,
+    credit,
     devices,
     disks,
     domain_files,
@@ -58,6 +60,7 @@ def create(
     daemon.table.check_name(config.name)
     daemon.table.check_uuid(config.uuid)
     affinity.check(config)
+    config = with_cpupool(daemon, config)
     try:
         config = cloud_init_seed.with_seed(config)
     except (OSError, BuildError) as error:
@@ -75,6 +78,14 @@ def create(
         creation.undo()
         raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
     return domain.domid
+
+
+def with_cpupool(daemon: Daemon, config: DomainConfig) -> DomainConfig:
+    """The configuration with the name of its CPU pool, which it may give by number; DaemonError."""
+    pool = daemon.cpupools.find(config.pool)
+    if not pool.cpus:
+        raise DaemonError(f"CPU pool {pool.name} has no CPU for domain {config.name}")
+    return dataclasses.replace(config, pool=pool.name)
 
 
 def abandon(daemon: Daemon, domain: Domain) -> None:
@@ -203,8 +214,7 @@ class _Creation:
             return
         self._daemon.watch_process(domain)
         try:
-            if domain.config.cpus:
-                affinity.apply(domain)
+            affinity.apply(domain, self._daemon.cpupools.of(domain.config.pool))
             connection = self._daemon.connect(domain)
         except OSError as error:
             self._fail(f"its process cannot be reached: {error}")
@@ -222,6 +232,7 @@ class _Creation:
             self._slot = None
         domain = self._domain
         xenstore_layout.publish_channels(self._daemon.store, domain.domid, result)
+        credit.settle(self._daemon)
         self._attach_devices(None)
 
     def _attach_devices(self, error: DaemonError | None) -> None:

@@ -17,6 +17,7 @@ from xenolith.toolstack import paths, status_page
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import domain_files
 from xenolith.toolstack.daemon.domain_files import DomainRecord
+from xenolith.toolstack.domain_scheduling import Orders
 from xenolith.toolstack.records import DomainEnd, DomainInfo, VcpuInfo
 from xenolith.toolstack.rpc_loop import LoopConnection, Request
 
@@ -55,6 +56,8 @@ class Domain:
         """Makes the domain's successor once its own place is free, and returns the domid."""
         self.nic_numbers: set[int] = set()
         """Numbers of network interfaces that its guest may remember."""
+        self.orders: Orders | None = None
+        """The scheduling parameters that its process has been told by this daemon."""
         self.timer: Timer | None = None
         """Restarts it later, or kills its process if that does not end by itself."""
         self.waiters: list[Request] = []

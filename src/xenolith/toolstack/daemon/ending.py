@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from xenolith.toolstack.daemon import domain_files, xenstore_layout
+from xenolith.toolstack.daemon import credit, domain_files, xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.records import DomainEnd
 from xenolith.xenstore.errors import XenstoreError
@@ -62,6 +62,7 @@ def release(daemon: Daemon, domain: Domain) -> None:
         daemon.loop.forget(domain.pidfd)
     domain.close()
     daemon.table.remove(domain)
+    credit.settle(daemon)
     successor = domain.restart() if domain.restart is not None else None
     end = DomainEnd(domain.domid, reason, successor, preserved=False)
     daemon.table.remember(end)

@@ -11,54 +11,36 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xenolith.toolstack import rpc
-from xenolith.toolstack.daemon import affinity, xenstore_layout
+from xenolith.toolstack.daemon import xenstore_layout
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
-from xenolith.toolstack.daemon.parameters import number, text, text_or_none
+from xenolith.toolstack.daemon.parameters import number, text
 from xenolith.toolstack.rpc_loop import Request
 
 if TYPE_CHECKING:
     from xenolith.toolstack.daemon.server import Daemon
 
 
-def _check_live(domain: Domain) -> None:
+def check_live(domain: Domain) -> None:
     """DaemonError unless the domain's guest still runs."""
     if domain.shutdown_reason is not None:
         raise DaemonError(f"Domain {domain.domid} has shut down")
 
 
-def _pin_vcpu(_daemon: Daemon, domain: Domain, request: Request) -> None:
-    vcpu = None if request.params["vcpu"] is None else number(request, "vcpu")
-    affinity.pin(domain, vcpu, text_or_none(request, "hard"), text_or_none(request, "soft"))
-    request.reply()
-
-
-def _set_vcpus(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
-    count, most = number(request, "count"), domain.config.maxvcpus
-    if not 1 <= count <= most:
-        raise DaemonError(
-            f"Domain {domain.domid} has {most} vCPUs (maxvcpus), so 1 to {most} can be online"
-        )
-    domain.change(vcpus=count)
-    xenstore_layout.set_vcpus(daemon.store, domain.domid, domain.config)
-    request.reply()
-
-
 def _shutdown(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
+    check_live(domain)
     xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
     request.reply()
 
 
 def _reboot(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
+    check_live(domain)
     xenstore_layout.request_shutdown(daemon.store, domain.domid, "reboot")
     request.reply()
 
 
 def _sysrq(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
+    check_live(domain)
     letter = text(request, "letter")
     if len(letter) != 1 or not letter.isascii() or not letter.isprintable():
         raise DaemonError(f"{letter!r} is not a SysRq key")
@@ -75,7 +57,7 @@ def _unpause(_daemon: Daemon, domain: Domain, request: Request) -> None:
 
 
 def _trigger(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
+    check_live(domain)
     name = text(request, "name")
     if name != "power":
         params = {"name": name, "vcpu": number(request, "vcpu")}
@@ -90,7 +72,7 @@ def _trigger(daemon: Daemon, domain: Domain, request: Request) -> None:
 
 
 def _set_memory_target(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
+    check_live(domain)
     kib, limit = number(request, "kib"), domain.status.max_memory_kib
     if not 0 < kib <= limit:
         raise DaemonError(f"Domain {domain.domid} may have {limit >> 10} MiB at most")
@@ -99,7 +81,7 @@ def _set_memory_target(daemon: Daemon, domain: Domain, request: Request) -> None
 
 
 def _set_max_memory(daemon: Daemon, domain: Domain, request: Request) -> None:
-    _check_live(domain)
+    check_live(domain)
     kib = number(request, "kib")
     if kib <= 0:
         raise DaemonError("A domain needs memory")
@@ -162,8 +144,6 @@ def _forward(
 
 
 GUEST_VERBS: dict[str, Callable[[Daemon, Domain, Request], None]] = {
-    "pin_vcpu": _pin_vcpu,
-    "set_vcpus": _set_vcpus,
     "shutdown": _shutdown,
     "reboot": _reboot,
     "sysrq": _sysrq,

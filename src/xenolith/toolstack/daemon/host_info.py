@@ -65,8 +65,8 @@ def info() -> dict[str, str]:
     }
 
 
-def domain_0() -> DomainInfo:
-    """The host's line of `xl list`."""
+def domain_0(cpupool: str) -> DomainInfo:
+    """The host's line of `xl list`; it is in the first CPU pool."""
     memory = _memory_kib()["MemTotal"]
     cpus = os.cpu_count() or 1
     return DomainInfo(
@@ -85,7 +85,7 @@ def domain_0() -> DomainInfo:
         dying=False,
         shutdown_reason=None,
         cpu_time_ns=_busy_times_ns()[0],
-        cpupool="Pool-0",
+        cpupool=cpupool,
         start_time=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
     )
 

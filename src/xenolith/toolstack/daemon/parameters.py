@@ -13,6 +13,11 @@ def number(request: Request, name: str) -> int:
     return value
 
 
+def number_or_none(request: Request, name: str) -> int | None:
+    """A parameter that must be a whole number or absent."""
+    return None if request.params[name] is None else number(request, name)
+
+
 def text(request: Request, name: str) -> str:
     """A parameter that must be a string, as C has them."""
     value = request.params[name]

@@ -16,9 +16,17 @@ from xenolith.builder.kernel_cache import KernelCache
 from xenolith.machine.event_loop import READ, EventLoop
 from xenolith.machine.run_dir import runtime_directory, xenstored_socket
 from xenolith.toolstack import paths, rpc, rpc_loop
-from xenolith.toolstack.daemon import domain_files, lifecycle, recovery, verbs
+from xenolith.toolstack.daemon import (
+    credit,
+    domain_files,
+    lifecycle,
+    recovery,
+    verbs,
+    xenstore_layout,
+)
 from xenolith.toolstack.daemon import ending as endings
 from xenolith.toolstack.daemon.consoles import EndedConsoles
+from xenolith.toolstack.daemon.cpupools import CpuPools
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DomainTable
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -55,6 +63,7 @@ class Daemon:
         self.hypervisor_log = HypervisorLog(f"{runtime_directory()}/dmesg")
         self.kernels = KernelCache()
         self.table = DomainTable()
+        self.cpupools = CpuPools(f"{runtime_directory()}/cpupools.json")
         self.networks = Networks(self.loop)
         self.ended_consoles = EndedConsoles()
         self.store = Store.open(f"{runtime_directory()}/xenstored.journal", self.loop.post)
@@ -62,7 +71,9 @@ class Daemon:
         xenstore_socket = xenstored_socket()
         os.makedirs(os.path.dirname(xenstore_socket), mode=0o755, exist_ok=True)
         self.xenstored.listen(xenstore_socket)
+        xenstore_layout.publish_cpupools(self.store, self.cpupools)
         recovery.recover(self)
+        credit.settle(self)
         self._listener = Listener(self.loop, rpc_loop.listen(paths.daemon_socket()), self._accept)
         self.hypervisor_log.add("(XEN) Xenolith's daemon serves")
 

@@ -20,6 +20,7 @@ from xenolith.toolstack.daemon import (
     lifecycle,
     xenstore_layout,
 )
+from xenolith.toolstack.daemon.cpu_verbs import CPU_VERBS, CPUS_OF_A_DOMAIN
 from xenolith.toolstack.daemon.device_verbs import DEVICE_VERBS
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_table import DOM0_NAME
@@ -101,7 +102,12 @@ def _screen(request: Request) -> bootloader.Screen | None:
 
 
 def _list(daemon: Daemon, request: Request) -> None:
-    request.reply([host_info.domain_0(), *(domain.info() for domain in daemon.table)])
+    request.reply(
+        [
+            host_info.domain_0(daemon.cpupools.first.name),
+            *(domain.info() for domain in daemon.table),
+        ]
+    )
 
 
 def _config(daemon: Daemon, request: Request) -> None:
@@ -222,7 +228,8 @@ _VERBS: dict[str, Callable[[Daemon, Request], None]] = {
     "clear_dmesg": _clear_dmesg,
     "debug_keys": _debug_keys,
     "wait": _wait,
+    **CPU_VERBS,
 }
 
-_OF_A_DOMAIN = GUEST_VERBS | DEVICE_VERBS
+_OF_A_DOMAIN = GUEST_VERBS | DEVICE_VERBS | CPUS_OF_A_DOMAIN
 """The verbs that are about one domain and wait until it is built."""

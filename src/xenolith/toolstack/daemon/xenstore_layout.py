@@ -7,9 +7,10 @@ write where it answers.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.daemon.cpupools import CpuPool
 from xenolith.xenstore import permissions as perms
 from xenolith.xenstore.permissions import Permission, Permissions
 from xenolith.xenstore.store import Nodes, Store
@@ -31,6 +32,7 @@ _WRITABLE = (
 
 
 _BACKENDS = "/local/domain/0/backend"
+_POOLS = "/local/pool"
 
 
 def domain_path(domid: int) -> str:
@@ -191,6 +193,16 @@ def set_memory_target(store: Store, domid: int, kib: int) -> None:
 def set_max_memory(store: Store, domid: int, kib: int) -> None:
     """Publish how much memory the domain may have."""
     store.write(f"{domain_path(domid)}/memory/static-max", str(kib))
+
+
+def publish_cpupools(store: Store, pools: Iterable[CpuPool]) -> None:
+    """Make the nodes of all CPU pools what they are now."""
+    with store.transaction() as nodes:
+        if nodes.exists(_POOLS):
+            nodes.rm(_POOLS)
+        for pool in pools:
+            nodes.write(f"{_POOLS}/{pool.poolid}/uuid", pool.uuid)
+            nodes.write(f"{_POOLS}/{pool.poolid}/name", pool.name)
 
 
 def _make(nodes: Nodes, path: str, permissions: Permissions) -> None:

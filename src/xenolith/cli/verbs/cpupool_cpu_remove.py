@@ -1,0 +1,24 @@
+"""`xl cpupool-cpu-remove`: CPUs that leave their CPU pool."""
+
+from __future__ import annotations
+
+from xenolith.cli.command import TWO, parse_options
+from xenolith.toolstack.client import Toolstack
+
+NAME = "cpupool-cpu-remove"
+SYNOPSIS = "CPUPOOL CPUS"
+HELP = """\
+Take CPUs out of a CPU pool, which are free then
+CPUS is a list such as 0-3,^1 or node:0. A pool with domains keeps one CPU at least.
+"""
+SHORT = ""
+LONG: dict[str, str] = {}
+
+
+def run(arguments: list[str]) -> int:
+    """Remove the CPUs."""
+    options = parse_options(arguments, SHORT, LONG, TWO)
+    pool, cpus = options.operands
+    with Toolstack.connect() as toolstack:
+        toolstack.remove_cpus_from_cpupool(pool, cpus)
+    return 0
