@@ -43,8 +43,9 @@ class MenuScreen:
 
     def __init__(self, fd: int, columns: int, rows: int) -> None:
         self._fd = fd
-        self._columns = max(20, min(columns, 500))
-        self._rows = max(_MARGIN + 3, min(rows, 200))
+        # Terminals over a serial line know no size, and say 0.
+        self._columns = max(20, min(columns or 80, 500))
+        self._rows = max(_MARGIN + 3, min(rows or 24, 200))
         self._keyboard = Keyboard(fd)
         self._message = ""
 

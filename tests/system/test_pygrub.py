@@ -1,0 +1,191 @@
+"""Debian's kernel out of guests' own disks, found by pygrub: by default, by menu, after a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bootloader import images
+
+from .host import GUEST, READY, Host, eventually, kill, read_until
+from .terminal import Terminal
+
+pytestmark = pytest.mark.guest
+
+DOWN, ENTER = b"\x1b[B", b"\r"
+
+GRUB_CFG = """\
+set default="0"
+if [ -s $prefix/grubenv ]; then load_env; fi
+if [ x"${feature_menuentry_id}" = xy ]; then
+  menuentry_id_option="--id"
+else
+  menuentry_id_option=""
+fi
+export menuentry_id_option
+set timeout=30
+menuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-1' {
+	insmod part_msdos
+	set root='hd0,msdos5'
+	search --no-floppy --fs-uuid --set=root 00000000-0000-0000-0000-000000000000
+	echo	'Loading Linux ...'
+	linux	/boot/vmlinuz root=/dev/xvda5 ro entry=default
+	initrd	/boot/initrd.img
+}
+submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-advanced-1' {
+	menuentry 'Debian GNU/Linux (recovery mode)' $menuentry_id_option 'gnulinux-recovery-1' {
+		linux	/boot/vmlinuz root=/dev/xvda5 ro single entry=recovery
+		initrd	/boot/initrd.img
+	}
+}
+"""
+
+TABLE = "label: dos\nstart=2048, size=4096, type=83\nstart=8192, size=264192, type=5\n"
+TABLE += "start=10240, size=262144, type=83\n"
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with an ext4 in a logical partition, and in that what Debian's has in /boot."""
+    directory = tmp_path_factory.mktemp("pygrub")
+    tree = {
+        "boot/vmlinuz": (GUEST / "cloud" / "vmlinuz").read_bytes(),
+        "boot/initrd.img": (GUEST / "cloud" / "initramfs").read_bytes(),
+        "boot/grub/grub.cfg": GRUB_CFG.encode(),
+    }
+    size = 128 * images.MIB
+    volume = directory / "ext4.img"
+    mke2fs = images.program("mke2fs", "e2fsprogs")
+    planted = images.plant(directory / "tree", tree)
+    images.run(mke2fs, "-q", "-F", "-t", "ext4", "-d", planted, images.sized(volume, size))
+    return images.partitioned(directory / "disk.img", TABLE, {10240: volume})
+
+
+@pytest.fixture
+def disk(pristine: Path, tmp_path: Path) -> Iterator[str]:
+    """A copy of it, as xl.cfg has disks."""
+    copy = tmp_path / "disk.img"
+    images.run("cp", "--sparse=always", pristine, copy)
+    yield f"{copy},raw,xvda,w"
+    copy.unlink()
+
+
+def config(host: Host, name: str, disk: str, **settings: object) -> Path:
+    """A domain that has neither kernel nor ramdisk but what its disk holds."""
+    path = host.config(name, disk=[disk], bootloader="pygrub", **settings)
+    keys = ("kernel", "ramdisk")
+    lines = [line for line in path.read_text().splitlines(True) if not line.startswith(keys)]
+    path.write_text("".join(lines))
+    return path
+
+
+def command_line(terminal: Terminal) -> str:
+    terminal.wait_for(b"# ", timeout=60)
+    return terminal.run("cat /proc/cmdline").strip()
+
+
+@pytest.mark.parametrize("kind", ["pvh", "pv"])
+def test_the_default_entry_boots_without_waiting(host: Host, disk: str, kind: str) -> None:
+    # Without a terminal, nobody could choose.
+    with host.running_xl("create", "-q", "-F", "-c", config(host, "grubby", disk, type=kind)) as xl:
+        read_until(xl, READY)
+        with host.terminal("console", "grubby") as console:
+            assert command_line(console).startswith("root=/dev/xvda5 ro entry=default console=hvc0")
+
+
+@pytest.mark.parametrize("kind", ["pvh", "pv"])
+def test_another_entry_is_chosen_in_the_menu(host: Host, disk: str, kind: str) -> None:
+    with host.terminal("create", "-c", config(host, "chosen", disk, type=kind)) as terminal:
+        terminal.wait_for(b"The entry marked * boots in")
+        seen = terminal.wait_for(b"* Debian GNU/Linux")
+        assert b"recovery" not in seen
+        terminal.type(DOWN + ENTER)
+        terminal.wait_for(b"Debian GNU/Linux (recovery mode)")
+        terminal.type(ENTER)
+        assert "single entry=recovery console=hvc0" in command_line(terminal)
+        assert terminal.leave() == 0
+        assert terminal.attributes() == terminal.initial_attributes
+
+
+def test_a_command_line_is_edited(host: Host, disk: str) -> None:
+    with host.terminal("create", "-c", config(host, "edited", disk)) as terminal:
+        terminal.wait_for(b"The entry marked * boots in")
+        terminal.type(b"e")
+        terminal.wait_for(b"entry=default")
+        terminal.type(b"\x7f" * len("default") + b"mine" + ENTER)
+        assert "ro entry=mine console=hvc0" in command_line(terminal)
+
+
+def test_what_the_guest_has_changed_is_booted_after_a_reboot(host: Host, disk: str) -> None:
+    host.xl("create", config(host, "changing", disk))
+    with host.terminal("console", "changing") as terminal:
+        terminal.wait_for(b"# ", timeout=60)
+        terminal.run("mkdir -p /mnt; mount -t ext4 /dev/xvda5 /mnt")
+        terminal.run("sed -i s/entry=default/entry=new/ /mnt/boot/grub/grub.cfg; umount /mnt")
+    first = host.row("changing").domid
+    host.xl("reboot", "changing")
+    eventually(lambda: "changing" in host.names() and host.row("changing").domid != first)
+    with host.terminal("console", "changing") as terminal:
+        assert "entry=new" in command_line(terminal)
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_giving_up_leaves_nothing(host: Host, disk: str, key: bytes) -> None:
+    with host.terminal("create", "-c", config(host, "unwanted", disk)) as terminal:
+        terminal.wait_for(b"boots in")
+        terminal.type(key)
+        assert terminal.wait_end() == 1
+        assert b"the menu was left without a choice" in terminal.seen
+    nothing_is_left(host, "unwanted")
+
+
+def test_xl_that_is_killed_at_the_menu_leaves_nothing(host: Host, disk: str) -> None:
+    with host.terminal("create", "-c", config(host, "orphan", disk)) as terminal:
+        terminal.wait_for(b"boots in")
+        assert len(bootloaders(host)) == 1
+        kill(terminal.process.pid)
+        eventually(lambda: not bootloaders(host))
+    eventually(lambda: "orphan" not in host.names())
+    nothing_is_left(host, "orphan")
+
+
+def test_a_domain_is_destroyed_at_its_menu(host: Host, disk: str) -> None:
+    with host.terminal("create", "-c", config(host, "early", disk)) as terminal:
+        terminal.wait_for(b"boots in")
+        host.xl("destroy", "early")
+        assert terminal.wait_end() == 1
+        assert b"was destroyed while it was created" in terminal.seen
+    nothing_is_left(host, "early")
+
+
+def test_the_process_at_the_menu_is_jailed_and_has_no_path_but_its_disk(
+    host: Host, disk: str
+) -> None:
+    with host.terminal("create", "-c", config(host, "jailed", disk)) as terminal:
+        terminal.wait_for(b"boots in")
+        (pid,) = bootloaders(host)
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert "Seccomp:\t2\n" in status
+        assert "NoNewPrivs:\t1\n" in status
+        opened = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        files = {path for path in opened if path.startswith("/") and not path.startswith("/memfd:")}
+        assert files == {"/dev/null", disk.partition(",")[0], str(host.logs / "xl-jailed.log")}
+        flags = Path(f"/proc/{pid}/fdinfo")
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            if str(link.readlink()) == disk.partition(",")[0]:
+                mode = int((flags / link.name).read_text().partition("flags:")[2].split()[0], 8)
+                assert mode & 3 == 0, "the disk is open for writing"
+        terminal.type(b"q")
+        assert terminal.wait_end() == 1
+
+
+def bootloaders(host: Host) -> list[int]:
+    return [pid for pid, line in host.processes().items() if "bootloader_process" in line]
+
+
+def nothing_is_left(host: Host, name: str) -> None:
+    assert name not in host.names()
+    assert not bootloaders(host)
+    assert not [path for path in (host.run_dir / "domains").iterdir() if name in path.name]
