@@ -21,6 +21,16 @@ struct native_trap {
     int forget;             /* which translations are to be forgotten */
 };
 
+/*
+ * Where the hypervisor notes which entries of page tables it has changed that the processor may have read, for engines
+ * that have to know. An entry that was never accessed, or that only allows more than before, is not among them.
+ */
+struct table_changes {
+    uint64_t *entries; /* machine addresses */
+    uint64_t count, size;
+    uint32_t too_many; /* for the room that there is */
+};
+
 /* Whether the trap is done with; if not, registers say what is left of it to do. */
 typedef int native_call(void *self, struct native_trap *trap);
 

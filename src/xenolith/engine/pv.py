@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from xenolith.engine.table_changes import TableChanges
 from xenolith.engine.vcpu import Engine, EngineVcpu
 from xenolith.machine.address import GuestVirt, Mfn
 
@@ -189,6 +190,13 @@ class PvEngine(Engine, Protocol):
     """The machine-to-physical table (format ``Q``), by machine frame, as guests can read it."""
     m2p_start: GuestVirt
     m2p_end: GuestVirt
+    changes: TableChanges | None
+    """Where it wants changes of page tables noted, at the latest before it is told to flush the TLB."""
+    xcr0: int
+    """What of XCR0 programs have: their kernel is to save it. 0 where there is no XSAVE."""
+
+    def counts(self) -> Mapping[str, int]:
+        """How often it has done what is dear to it, by name."""
 
     def new_vcpu(self, handler: TrapHandler) -> PvVcpu:
         """A vCPU that must be :meth:`PvVcpu.reset` before it runs."""

@@ -24,8 +24,10 @@ static int mmu_update(struct mmu *mmu, struct native_trap *trap, uint64_t *reque
         mfn = address / PAGE_BYTES;
         if ((kind != NORMAL_UPDATE && kind != PRESERVE_AD) || address % 8)
             return 0;
-        if (may_be_written(mmu, mfn))
+        if (may_be_written(mmu, mfn)) {
+            note_change(mmu, word_at(mmu, address), *word_at(mmu, address), *value);
             *word_at(mmu, address) = *value;
+        }
         else if (!is_type(mmu, mfn, TYPE_L1))
             return 0;
         else if (!xenolith_mmu_update_l1(mmu, mfn, address / 8 % ENTRIES, *value,

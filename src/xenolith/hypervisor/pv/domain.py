@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from xenolith.abi.sched import ShutdownReason
 from xenolith.abi.xen import VCPU_INFO
 from xenolith.engine.pv import PvEngine
 from xenolith.hypervisor.domain import Domain, DomainEvents, DomainParameters, Tracer
@@ -36,10 +37,14 @@ class PvDomain(Domain):
         machine, engine = new_engine(ram_frames + XEN_FRAMES)
         self.types = PageTypes(machine.frames, engine.flush_tlb)
         self._native_mmu = NativeMmu(
-            machine, self.types.info, self.types.writable_dropped, XEN_MAJOR << 16 | XEN_MINOR
+            machine,
+            self.types.info,
+            self.types.writable_dropped,
+            XEN_MAJOR << 16 | XEN_MINOR,
+            engine.changes,
         )
         self.page_tables = PageTables(
-            machine, self.types, engine.fill_reserved_slots, self._native_mmu
+            machine, self.types, engine.fill_reserved_slots, self._native_mmu, engine.changes
         )
         engine.call_natively(self._native_mmu.calls)
         memory = PvMemory(machine, engine, self.types, ram_frames)
@@ -57,6 +62,13 @@ class PvDomain(Domain):
         """See Domain. What is done natively would not be seen."""
         super().trace(tracer)
         self.engine.call_natively(self._native_mmu.calls if tracer is None else None)
+
+    def shut_down(self, reason: ShutdownReason) -> None:
+        """See Domain."""
+        if self.shutdown_reason is None and (counts := self.engine.counts()):
+            told = ", ".join(f"{count} {what}" for what, count in counts.items())
+            self.log(f"d{self.domid}: {told}")
+        super().shut_down(reason)
 
     def ring_name(self, port: int) -> str | None:
         """See Domain."""

@@ -20,6 +20,7 @@
 #define LARGE 0x80u
 #define L1_DISALLOWED 0x98u
 #define ADDRESS 0x000ffffffffff000u
+#define AVAILABLE 0x0ff0000000000e00u /* for software */
 
 /* page_type.py */
 #define TYPE_SHIFT 28
@@ -65,6 +66,7 @@ struct mmu {
     uint32_t *info;
     uint8_t *writable_dropped;
     uint64_t version; /* what xen_version says */
+    struct table_changes *changes; /* NULL where the engine needs not be told */
 };
 
 /* For whoever hands the structure in: built from another version of this file, it would be something else. */
@@ -121,6 +123,22 @@ static void put_l1_entry(struct mmu *mmu, uint64_t entry)
     }
 }
 
+/* TableChanges.add */
+static void note_change(struct mmu *mmu, uint64_t *entry, uint64_t old, uint64_t new)
+{
+    struct table_changes *changes = mmu->changes;
+    uint64_t changed = (old ^ new) & ~AVAILABLE;
+
+    if (!changes || !(old & PRESENT) || !(old & ACCESSED) || !changed)
+        return;
+    if (!(changed & ~(uint64_t)(WRITABLE | DIRTY)) && !(old & ~new))
+        return;
+    if (changes->count < changes->size)
+        changes->entries[changes->count++] = (uint64_t)((uint8_t *)entry - mmu->memory);
+    else
+        changes->too_many = 1;
+}
+
 /* PageTables.update_l1; whether it was allowed */
 int xenolith_mmu_update_l1(struct mmu *mmu, uint64_t mfn, uint32_t index, uint64_t value, uint64_t kept)
 {
@@ -132,12 +150,14 @@ int xenolith_mmu_update_l1(struct mmu *mmu, uint64_t mfn, uint32_t index, uint64
         if (value & L1_DISALLOWED)
             return 0;
         *entry = value | USER | (old & kept);
+        note_change(mmu, entry, old, *entry);
         return 1;
     } else {
         if (!get_l1_entry(mmu, value))
             return 0;
         *entry = value | USER | (old & kept);
     }
+    note_change(mmu, entry, old, *entry);
     put_l1_entry(mmu, old);
     return 1;
 }

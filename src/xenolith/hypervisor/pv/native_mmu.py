@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import NativeCalls
+from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.memory import MachineMemory
 
 
@@ -24,6 +25,7 @@ class _Mmu(ctypes.Structure):
         ("info", c_void_p),
         ("writable_dropped", c_void_p),
         ("version", c_uint64),
+        ("changes", c_void_p),
     )
 
 
@@ -47,10 +49,15 @@ class NativeMmu:
     """Updates of the page tables of one domain, over its memory and the types of its frames."""
 
     def __init__(
-        self, memory: MachineMemory, info: memoryview, writable_dropped: memoryview, version: int
+        self,
+        memory: MachineMemory,
+        info: memoryview,
+        writable_dropped: memoryview,
+        version: int,
+        changes: TableChanges | None = None,
     ) -> None:
         self._library = load_mmu()
-        self._kept = (memory, info, writable_dropped)
+        self._kept = (memory, info, writable_dropped, changes)
         # The buffers live as long as this object.
         self._mmu = _Mmu(
             memory.address,
@@ -58,6 +65,7 @@ class NativeMmu:
             ctypes.addressof(c_uint32.from_buffer(info)),
             ctypes.addressof(c_uint8.from_buffer(writable_dropped)),
             version,
+            changes.address if changes is not None else None,
         )
         self._address = ctypes.addressof(self._mmu)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xenolith.abi.errno import Errno, XenError
+from xenolith.engine.table_changes import TableChanges
 from xenolith.hypervisor.pv.descriptors import check_descriptor_page
 from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
@@ -38,8 +39,10 @@ class PageTables:
         types: PageTypes,
         fill_reserved_slots: Callable[[Mfn], None],
         native: NativeMmu | None = None,
+        changes: TableChanges | None = None,
     ) -> None:
         self._native = native
+        self._changes = changes
         self._words = memory.view.cast("Q")
         self._types = types
         self._fill_reserved_slots = fill_reserved_slots
@@ -100,22 +103,22 @@ class PageTables:
             # As in Xen, a page that is no page table is just memory.
             if not self._types.may_be_written(mfn):
                 raise XenError(Errno.EINVAL, f"frame {mfn:#x} may not be written")
-            self._words[address >> 3] = value
+            self._store(address >> 3, value)
 
     def update_l1(self, mfn: int, index: int, value: int, kept: int = 0) -> None:
         """As :meth:`update` for an entry of a frame that is in use as a page table of level 1."""
         at = (mfn << PAGE_SHIFT >> 3) + index
         old = self._words[at]
         if not value & PRESENT:
-            self._words[at] = value
+            self._store(at, value)
         elif not (old ^ value) & _SAME_USE:
             if value & _L1_DISALLOWED:
                 raise XenError(Errno.EINVAL, f"an entry {value:#x} of level 1")
-            self._words[at] = value | USER | old & kept
+            self._store(at, value | USER | old & kept)
             return
         else:
             self._get_l1e(value)
-            self._words[at] = value | USER | old & kept
+            self._store(at, value | USER | old & kept)
         if old & PRESENT and old & WRITABLE:
             self._types.put((old & _ADDRESS) >> PAGE_SHIFT)
 
@@ -126,11 +129,17 @@ class PageTables:
         old = self._words[at]
         if value & PRESENT:
             self._getter(kind)(value)
-            self._words[at] = value | USER | old & kept
+            self._store(at, value | USER | old & kept)
         else:
-            self._words[at] = value
+            self._store(at, value)
         if old & PRESENT:
             self._put(kind, old)
+
+    def _store(self, at: int, value: int) -> None:
+        """Write an entry of a page table that is in use."""
+        if self._changes is not None:
+            self._changes.add(at << 3, self._words[at], value)
+        self._words[at] = value
 
     def _get_l1e(self, entry: int) -> None:
         if entry & _L1_DISALLOWED:

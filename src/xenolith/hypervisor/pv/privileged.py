@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LOW32 = (1 << 32) - 1
 _MASK64 = (1 << 64) - 1
 
+_XSETBV_MODRM = 0xD1
 _TIMER_COUNTERS = range(0x40, 0x43)
 """A timer that stands still at 0: Linux gives up on it at once, but reads one that is not there 50,000 times."""
 
@@ -125,6 +126,13 @@ def _wrmsr(vcpu: PvVcpu, _instruction: Instruction) -> int:
     return 0
 
 
+def _xsetbv(vcpu: PvVcpu, instruction: Instruction) -> int | None:
+    registers = vcpu.registers
+    value = registers.rax & _LOW32 | (registers.rdx & _LOW32) << 32
+    known = instruction.tail[0] == _XSETBV_MODRM
+    return 1 if known and vcpu.write_extended_control(registers.rcx & _LOW32, value) else None
+
+
 _ACTIONS: dict[int, Callable[[PvVcpu, Instruction], int | None]] = {
     0xE4: _in,
     0xE5: _in,
@@ -136,6 +144,7 @@ _ACTIONS: dict[int, Callable[[PvVcpu, Instruction], int | None]] = {
     0xEF: _out,
     0xFA: _flag,
     0xFB: _flag,
+    0x0F01: _xsetbv,
     0x0F06: _clts,
     0x0F09: _nothing,
     0x0F20: _read_control,

@@ -34,6 +34,7 @@ _RFLAGS_IOPL_SHIFT = 12
 _CR0_TS = 8
 _CR4 = 0x620
 """PAE, OSFXSR and OSXMMEXCPT."""
+_CR4_OSXSAVE = 1 << 18
 _LDT_ENTRIES = 8192
 _ENTRIES_PER_FRAME = 512
 _FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
@@ -78,7 +79,11 @@ class PvVcpu(Vcpu):
         self._ldt: list[Mfn] = []
         self._uses: list[Mfn] = []
         policy = PvCpuPolicy(
-            domain.engine.base_cpuid, vcpu_id, domain.max_vcpus, domain.clock.tsc_hz // 1000
+            domain.engine.base_cpuid,
+            vcpu_id,
+            domain.max_vcpus,
+            domain.clock.tsc_hz // 1000,
+            domain.engine.xcr0,
         )
         self.cpuid = policy.cpuid
         msrs = PvMsrPolicy(self.engine_vcpu, vcpu_id, domain.engine.tsc)
@@ -226,8 +231,13 @@ class PvVcpu(Vcpu):
             case 3:
                 return self.registers.cr3
             case 4:
-                return _CR4
+                return _CR4 | (_CR4_OSXSAVE if self.domain.engine.xcr0 else 0)
         return None
+
+    def write_extended_control(self, number: int, value: int) -> bool:
+        """XSETBV: programs have what they have, so that is all that the kernel can ask for."""
+        xcr0 = self.domain.engine.xcr0
+        return bool(xcr0) and number == 0 and value == xcr0
 
     def write_control(self, number: int, value: int) -> bool:
         """Write a control register as the kernel would; False where it must not."""

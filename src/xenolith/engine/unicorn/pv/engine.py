@@ -10,6 +10,7 @@ import ctypes
 
 from xenolith.engine.hvm import EngineError, Vector
 from xenolith.engine.pv import NativeCalls, TrapHandler
+from xenolith.engine.table_changes import TableChanges
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
@@ -43,6 +44,8 @@ class UnicornPvEngine:
     """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
 
     m2p_start = M2P_START
+    changes: TableChanges | None = None
+    xcr0 = 0
 
     def __init__(self, memory: MachineMemory) -> None:
         if memory.size > _PRIVATE_BASE:
@@ -73,6 +76,10 @@ class UnicornPvEngine:
         self._starting_slices = _STARTING_SLICES
         self._loops_left = _LOOPS
         self._code = ctypes.create_string_buffer(_CODE_BYTES)
+
+    def counts(self) -> dict[str, int]:
+        """See PvEngine: traps cost too little to be counted."""
+        return {}
 
     def new_vcpu(self, handler: TrapHandler) -> UnicornPvVcpu:
         """See PvEngine."""
