@@ -16,6 +16,7 @@ LIBRARIES = [
     )
     for name in (
         "backends.block._requests",
+        "engine.kvm.pv._run",
         "engine.unicorn._hooks",
         "engine.unicorn._short_cuts",
         "engine.unicorn.pv._traps",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import assembler as asm
 
 from xenolith.builder.pv_page_tables import PvPageTables
-from xenolith.engine.choice import new_pv_engine
+from xenolith.engine.choice import EngineName, new_pv_engine
 from xenolith.engine.pv import PvCpuState, TrapGate
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 
@@ -66,8 +66,8 @@ class Frame(NamedTuple):
 class PvGuest:
     """Implements the engine's TrapHandler; tests replace what they are about."""
 
-    def __init__(self) -> None:
-        self.memory, self.engine = new_pv_engine(FRAMES)
+    def __init__(self, engine: EngineName = EngineName.UNICORN) -> None:
+        self.memory, self.engine = new_pv_engine(FRAMES, engine)
         self.calls: list[int] = []
         self.frames: list[Frame] = []
         self.crashes: list[str] = []

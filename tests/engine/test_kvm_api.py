@@ -26,6 +26,8 @@ STRUCTURES = {
     "kvm_msr_filter": structures.MsrFilter,
     "kvm_device_attr": structures.DeviceAttribute,
     "kvm_fpu": structures.Fpu,
+    "kvm_xcr": structures.ExtendedControlRegister,
+    "kvm_xcrs": structures.ExtendedControlRegisters,
 }
 RUN_FIELDS = {
     "exit_reason": structures.Run.exit_reason.offset,

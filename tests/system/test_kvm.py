@@ -13,11 +13,18 @@ from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm.device import KvmDevice
 from xenolith.engine.kvm.vcpu import HYPERCALL_INSTRUCTION
 
-from .host import Host
+from .host import READY, Host, eventually
 
 pytestmark = pytest.mark.guest
 
 _CODE = ", ".join(f"{byte:#x}" for byte in HYPERCALL_INSTRUCTION)
+
+
+def _need_kvm() -> None:
+    try:
+        KvmDevice.open()
+    except EngineError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -29,10 +36,7 @@ def kernel(tmp_path: Path) -> str:
 
 
 def test_a_domain_runs_on_kvm_in_its_jail(own_host: Host, kernel: str) -> None:
-    try:
-        KvmDevice.open()
-    except EngineError as error:
-        pytest.skip(str(error))
+    _need_kvm()
     config = own_host.config(
         "tiny", kernel=kernel, ramdisk="", memory=32, extra="answer=42",
         engine="kvm", on_poweroff="preserve",
@@ -45,11 +49,21 @@ def test_a_domain_runs_on_kvm_in_its_jail(own_host: Host, kernel: str) -> None:
     assert line.strip() == b"Test result: SUCCESS"
 
 
-def test_a_pv_domain_is_refused_by_name(own_host: Host, kernel: str) -> None:
-    config = own_host.config("pv", type="pv", kernel=kernel, ramdisk="", memory=32, engine="kvm")
-    refused = own_host.try_xl("create", config)
-    assert refused.returncode
-    assert 'engine="kvm" does not run type="pv" yet' in refused.stderr
+def test_debians_kernel_runs_as_a_pv_domain_on_kvm(own_host: Host) -> None:
+    _need_kvm()
+    with own_host.terminal(
+        "create", "-c", own_host.config("pv", type="pv", engine="kvm", on_poweroff="preserve")
+    ) as console:
+        console.wait_for(READY, timeout=180)
+        console.wait_for(b"# ", timeout=60)
+        messages = console.run("dmesg", timeout=60)
+        assert "Hypervisor detected: Xen PV" in messages
+        assert "BUG" not in messages and "WARNING" not in messages
+        assert console.run("seq 1 2000 | sort -rn | head -n 1", timeout=60) == "2000\n"
+        console.type(b"poweroff -f\n")
+        eventually(lambda: "system calls" in own_host.xl("dmesg"), lambda: own_host.xl("dmesg"))
+    counts = re.search(r"(\d+) entries, (\d+) system calls", own_host.xl("dmesg"))
+    assert counts and int(counts[1]) > int(counts[2]) > 0
 
 
 def test_xl_info_tells_which_engine_domains_get(own_host: Host) -> None:

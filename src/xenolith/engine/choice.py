@@ -14,6 +14,9 @@ from xenolith.engine.kvm.api import JAIL_REQUESTS
 from xenolith.engine.kvm.device import KvmDevice
 from xenolith.engine.kvm.engine import KvmEngine
 from xenolith.engine.kvm.measure import NATIVE_RATE, ring_0_rate
+from xenolith.engine.kvm.pv.engine import KvmPvEngine
+from xenolith.engine.kvm.pv.measure import measure_ring_3
+from xenolith.engine.kvm.pv.traps import load_run
 from xenolith.engine.pv import PvEngine
 from xenolith.engine.unicorn.engine import UnicornEngine
 from xenolith.engine.unicorn.machine import prepare_machine
@@ -81,10 +84,20 @@ def hvm_engine_maker(wanted: EngineName) -> Callable[[int], tuple[MachineMemory,
     return lambda frames: new_hvm_engine(frames, wanted)
 
 
-def new_pv_engine(frames: int) -> tuple[MachineMemory, PvEngine]:
-    """Memory of ``frames`` machine frames for a domain, and an engine for PV vCPUs over it."""
+def new_pv_engine(
+    frames: int, wanted: EngineName = EngineName.AUTO
+) -> tuple[MachineMemory, PvEngine]:
+    """As :func:`new_hvm_engine` for PV vCPUs."""
     memory = MachineMemory(frames)
+    if resolve(wanted) is EngineName.KVM:
+        device = _kvm()
+        return memory, KvmPvEngine(device, memory, measure_ring_3(device))
     return memory, UnicornPvEngine(memory)
+
+
+def pv_engine_maker(wanted: EngineName) -> Callable[[int], tuple[MachineMemory, PvEngine]]:
+    """:func:`new_pv_engine` for one wish."""
+    return lambda frames: new_pv_engine(frames, wanted)
 
 
 def report() -> str:
@@ -108,6 +121,7 @@ def prepare_engines() -> None:
     """Load and verify what domain processes, forked from this one, would otherwise load each."""
     prepare_machine()
     load_traps()
+    load_run()
 
 
 def _kvm() -> KvmDevice:

@@ -8,12 +8,12 @@ from xenolith.abi.memory import E820Entry
 from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.errors import BuildError
 from xenolith.builder.pv import PvPlatform, PvStart, load_pv, plan_pv
-from xenolith.engine.choice import new_pv_engine
+from xenolith.engine.choice import EngineName, pv_engine_maker
+from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import PvCpuState
 from xenolith.hypervisor.pv.domain import PvDomain
 from xenolith.hypervisor.pv.page_type import PageType
 from xenolith.machine.address import PAGE_SHIFT, Gfn, GuestPhys, Mfn
-from xenolith.toolstack.config import EngineChoice
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.domain_machine import (
     KIB_PER_PAGE,
@@ -33,13 +33,15 @@ class PvMachine(DomainMachine[PvDomain]):
         config = assignment.config
         if assignment.kernel is None:
             raise BuildError("a PV domain needs a kernel: set kernel=")
-        if config.engine is EngineChoice.KVM:
-            raise BuildError('engine="kvm" does not run type="pv" yet: use engine="unicorn"')
         frames, most = (size * _MIB >> PAGE_SHIFT for size in (config.memory, config.maxmem))
         image = plan_pv(assignment.kernel, assignment.ramdisk, frames)
-        domain = PvDomain(
-            domain_parameters(assignment, ((Gfn(0), most),)), new_pv_engine, ProcessEvents(events)
-        )
+        new_engine = pv_engine_maker(EngineName(config.engine))
+        try:
+            domain = PvDomain(
+                domain_parameters(assignment, ((Gfn(0), most),)), new_engine, ProcessEvents(events)
+            )
+        except EngineError as error:
+            raise BuildError(f'engine="{config.engine}" cannot be used: {error}') from None
         super().__init__(domain, events)
         memory = domain.memory
         memory.withhold(most - frames)

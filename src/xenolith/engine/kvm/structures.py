@@ -298,3 +298,20 @@ class Fpu(ctypes.Structure):
         ("mxcsr", c_uint32),
         ("pad2", c_uint32),
     )
+
+
+class ExtendedControlRegister(ctypes.Structure):
+    """struct kvm_xcr."""
+
+    _fields_ = (("xcr", c_uint32), ("reserved", c_uint32), ("value", c_uint64))
+
+
+class ExtendedControlRegisters(ctypes.Structure):
+    """struct kvm_xcrs."""
+
+    _fields_ = (
+        ("nr_xcrs", c_uint32),
+        ("flags", c_uint32),
+        ("xcrs", ExtendedControlRegister * 16),
+        ("padding", c_uint64 * 16),
+    )

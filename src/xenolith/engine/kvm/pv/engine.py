@@ -1,0 +1,238 @@
+"""The KVM engine for PV vCPUs: ring 3 runs on the processor by the guest's own page tables, ring 0 is stubs.
+
+Machine frame n of the domain is at guest-physical address n * 4096; the engine's own memory lies above them all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+
+from xenolith.engine.hvm import EngineError, Vector
+from xenolith.engine.kvm import api
+from xenolith.engine.kvm.device import KvmDevice, Leaf
+from xenolith.engine.kvm.host_tsc import tsc_reader
+from xenolith.engine.kvm.kick import Kicker, take_kicks
+from xenolith.engine.kvm.processor import DIRECT_MSRS, UnreachableMemoryError
+from xenolith.engine.kvm.pv import reserved_area
+from xenolith.engine.kvm.pv.extended_state import ExtendedState
+from xenolith.engine.kvm.pv.host_cpu import host_leaf, supported_leaf
+from xenolith.engine.kvm.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
+from xenolith.engine.kvm.pv.ring_3 import Ring3
+from xenolith.engine.kvm.pv.traps import (
+    COUNTERS,
+    CRASHES,
+    REASON_ERRNO,
+    CrashCallback,
+    FaultCallback,
+    HypercallCallback,
+    TooManyChangesCallback,
+    TrapContext,
+    load_run,
+)
+from xenolith.engine.kvm.pv.vcpu import KvmPvVcpu
+from xenolith.engine.pv import NativeCalls, TrapHandler
+from xenolith.engine.table_changes import TableChanges
+from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn
+from xenolith.machine.memory import MachineMemory
+
+_GIB = 1 << 30
+
+
+class KvmPvEngine:
+    """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
+
+    m2p_start = M2P_START
+
+    def __init__(self, device: KvmDevice, memory: MachineMemory, ring_3: Ring3) -> None:
+        self._memory = memory
+        base = -(-memory.size // _GIB) * _GIB
+        self.area = area = ReservedArea(base, memory.frames)
+        self.m2p = area.m2p
+        self.m2p_end: GuestVirt = area.m2p_end
+        self._leaf = supported_leaf(device) if ring_3.answers_cpuid else host_leaf
+        self.extended_state = ExtendedState(self._leaf, ring_3)
+        self.xcr0 = self.extended_state.features
+        self.machine = machine = device.create_machine()
+        machine.report_msrs(DIRECT_MSRS)
+        self._memory_slot = machine.add_slot(0, memory.size, memory.address)
+        machine.add_slot(base, area.memory.size, area.memory.address)
+        self.changes = None if ring_3.follows_tables else TableChanges()
+        self._library = load_run()
+        self._context = TrapContext(
+            memory=memory.address,
+            memory_size=memory.size,
+            private_memory=area.memory.address,
+            private_base=base,
+            private_size=area.memory.size,
+            trap_stubs=reserved_area.TRAP_STUBS,
+            call_stubs=reserved_area.CALL_STUBS,
+            on_hypercall=HypercallCallback(self._on_hypercall),
+            on_fault=FaultCallback(self._on_fault),
+            on_crash=CrashCallback(self._on_crash),
+            on_too_many_changes=TooManyChangesCallback(self._drop_copies),
+            changes=self.changes.address if self.changes is not None else None,
+            rewriting=area.rewriting,
+            rewriting_address=reserved_area.REWRITING,
+            rewriting_size=reserved_area.REWRITING_PAGES * PAGE_SIZE,
+            all_memory=reserved_area.ALL_MEMORY,
+        )
+        self._address = ctypes.addressof(self._context)
+        self._failure: BaseException | None = None
+        self._current: KvmPvVcpu | None = None
+        self._vcpus: list[KvmPvVcpu] = []
+        self._kicker = Kicker()
+        self._read_tsc = tsc_reader()
+        take_kicks()
+
+    def new_vcpu(self, handler: TrapHandler) -> KvmPvVcpu:
+        """See PvEngine."""
+        vcpu = KvmPvVcpu(self, handler, len(self._vcpus))
+        self._vcpus.append(vcpu)
+        return vcpu
+
+    def fill_reserved_slots(self, level4: Mfn) -> None:
+        """See PvEngine."""
+        words = self._memory.frame(level4).cast("Q")
+        for index in range(SLOTS):
+            words[FIRST_SLOT + index] = self.area.slots[index]
+
+    def flush_tlb(self) -> None:
+        """See PvEngine."""
+        self._context.flushes += 1
+
+    def invalidate_page(self, _address: GuestVirt) -> None:
+        """See PvEngine."""
+        self._context.flushes += 1
+
+    def call_natively(self, calls: NativeCalls | None) -> None:
+        """See PvEngine."""
+        context = self._context
+        context.native_hypercall = calls.hypercall if calls is not None else None
+        context.native_store = calls.store if calls is not None else None
+        context.native_self = calls.self if calls is not None else None
+
+    def run(self, vcpu: KvmPvVcpu) -> None:
+        """Run one of the engine's own vCPUs."""
+        self._enter(vcpu)
+        self._kicker.enter()
+        try:
+            reason = self._library.xenolith_kvm_pv_run(self._address)
+        finally:
+            self._kicker.leave()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if reason == REASON_ERRNO + errno.EFAULT:
+            raise UnreachableMemoryError
+        if reason >= REASON_ERRNO:
+            raise EngineError(f"KVM cannot run the guest: {os.strerror(reason - REASON_ERRNO)}")
+        if reason:
+            raise vcpu.processor.failure()
+
+    def call(self, vcpu: KvmPvVcpu, name: str, *arguments: int) -> int:
+        """Call a function of the C code about a vCPU that stands still."""
+        before = self._context.vcpu
+        self._context.vcpu = ctypes.pointer(vcpu.state)
+        result: int = getattr(self._library, name)(self._address, *arguments)
+        self._context.vcpu = before
+        return result
+
+    def stop(self) -> None:
+        """See PvEngine."""
+        self._context.stopping = 1
+
+    def kick(self) -> None:
+        """See PvEngine."""
+        self._context.stopping = 1
+        vcpu = self._current
+        if vcpu is not None:
+            vcpu.run_page.immediate_exit = 1
+        self._kicker.kick()
+
+    def invalidate_code(self, mfn: Mfn, count: int) -> None:
+        """See PvEngine: processors follow changes of code."""
+
+    def forget_code(self) -> None:
+        """See Engine: there is nothing to forget."""
+
+    def tsc(self) -> int:
+        """See PvEngine."""
+        return self._read_tsc()
+
+    def base_cpuid(self, leaf: int, subleaf: int) -> Leaf:
+        """See PvEngine."""
+        return self._leaf(leaf, subleaf)
+
+    def leaves(self, handler: TrapHandler) -> Iterator[tuple[int, int, int, Leaf]]:
+        """What a vCPU's CPUID returns where it is not a trap: as KVM_SET_CPUID2 takes it."""
+        supported = self.machine.device.supported_cpuid
+        indexed = {leaf for leaf, subleaf in supported if subleaf}
+        for leaf, subleaf in supported:
+            flags = api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in indexed else 0
+            yield leaf, subleaf, flags, handler.cpuid(leaf, subleaf)
+
+    def counts(self) -> dict[str, int]:
+        """How often what has happened, by COUNTERS."""
+        return dict(zip(COUNTERS, self._context.counts, strict=True))
+
+    def host_address(self, machine_address: int) -> int:
+        """Where the host has a byte of machine memory."""
+        if not 0 <= machine_address < self._memory.size:
+            raise EngineError(f"there is no memory at machine address {machine_address:#x}")
+        return self._memory.address + machine_address
+
+    def close(self) -> None:
+        """Release the machine; neither the engine nor its vCPUs may be used afterwards."""
+        self._current = None
+        for vcpu in self._vcpus:
+            vcpu.processor.close()
+        self.machine.close()
+
+    def _enter(self, vcpu: KvmPvVcpu) -> None:
+        vcpu.run_page.immediate_exit = 0
+        self._context.stopping = 0
+        self._context.vcpu = ctypes.pointer(vcpu.state)
+        self._current = vcpu
+
+    def _drop_copies(self) -> None:
+        """All of KVM's page tables go with a slot."""
+        machine = self.machine
+        machine.remove_slot(self._memory_slot)
+        self._memory_slot = machine.add_slot(0, self._memory.size, self._memory.address)
+
+    def _on_hypercall(self) -> None:
+        assert self._current is not None
+        try:
+            self._current.handler.hypercall()
+        except BaseException as failure:
+            self._fail(failure)
+
+    def _on_fault(self, vector: int, error_code: int, address: int) -> int:
+        assert self._current is not None
+        handler = self._current.handler
+        try:
+            if vector == Vector.PF:
+                return handler.write_protected(GuestVirt(address))
+            if vector == Vector.GP:
+                return handler.general_protection(error_code)
+            return handler.invalid_opcode()
+        except BaseException as failure:
+            self._fail(failure)
+            return 1
+
+    def _on_crash(self, why: int, detail: int) -> None:
+        assert self._current is not None
+        try:
+            self._current.handler.crash(CRASHES[why].format(detail))
+        except BaseException as failure:
+            self._fail(failure)
+        self.stop()
+
+    def _fail(self, failure: BaseException) -> None:
+        """Make :meth:`run` raise what a callback must not."""
+        if self._failure is None:
+            self._failure = failure
+        self.stop()
