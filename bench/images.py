@@ -21,6 +21,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _ASSETS = _ROOT / "examples" / "guest" / "cloud"
 _SOURCES = _ROOT / "guests" / "bench"
 _RUNTIME = _ROOT / "guests" / "abi" / "runtime"
+_PV_RUNTIME = _ROOT / "guests" / "pv" / "runtime"
 
 _DISK_DRIVERS = ("xen_blkfront", "virtio_pci", "virtio_blk")
 _PROGRAM_FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-static")
@@ -28,8 +29,13 @@ _GUEST_FLAGS = (
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-pic"),
     *("-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none"),
     *("-mno-red-zone", "-mgeneral-regs-only", "-nostdlib", "-static", "-no-pie"),
-    *(f"-Wl,-T,{_RUNTIME / 'guest.ld'}", "-Wl,-z,noexecstack,--build-id=none"),
-    *(f"-I{_RUNTIME}", "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__"),
+    *("-Wl,-z,noexecstack,--build-id=none", f"-I{_RUNTIME}"),
+    "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__",
+)
+_PVH_FLAGS = (f"-Wl,-T,{_RUNTIME / 'guest.ld'}",)
+_PV_FLAGS = (
+    *(f"-Wl,-T,{_PV_RUNTIME / 'guest.ld'}", f"-I{_PV_RUNTIME}"),
+    *("-mcmodel=kernel", '-DHYPERCALL_INSTRUCTION="syscall"'),
 )
 
 _SAY_AND_SLEEP = bytes.fromhex("b021 e6e9 fb f4 ebfd")
@@ -108,14 +114,24 @@ class Images:
         """A tiny guest that makes hypercalls."""
         image = self._directory / "hypercall"
         runtime = sorted([*_RUNTIME.glob("*.c"), *_RUNTIME.glob("*.S")])
-        _compile(*_GUEST_FLAGS, "-o", image, _SOURCES / "hypercall.c", *runtime)
+        _compile(*_GUEST_FLAGS, *_PVH_FLAGS, "-o", image, _SOURCES / "hypercall.c", *runtime)
+        return image
+
+    @cached_property
+    def bounces(self) -> Path:
+        """A tiny PV guest whose program traps into its kernel."""
+        image = self._directory / "bounce"
+        shared = [_RUNTIME / name for name in ("console.c", "report.c", "string.c")]
+        runtime = sorted([*_PV_RUNTIME.glob("*.c"), *_PV_RUNTIME.glob("*.S"), *shared])
+        # Its own headers come before those of the runtime that it shares.
+        _compile(*_PV_FLAGS, *_GUEST_FLAGS, "-o", image, _SOURCES / "bounce.c", *runtime)
         return image
 
     @cached_property
     def first_instruction(self) -> Path:
         """A tiny guest whose first instructions write to the debug port."""
         image = self._directory / "first_instruction"
-        _compile(*_GUEST_FLAGS, "-o", image, _SOURCES / "first_instruction.S")
+        _compile(*_GUEST_FLAGS, *_PVH_FLAGS, "-o", image, _SOURCES / "first_instruction.S")
         return image
 
     @cached_property

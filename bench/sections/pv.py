@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bench.contest import Contest, run
 from bench.figure import Figure, Judged, Relation, Target
+from bench.gbench import END, rates
 from bench.guest import Guest, GuestSpec
 from bench.process_usage import cpu_seconds
 from bench.sections import guest_programs
@@ -19,7 +20,7 @@ _AT_MOST_AS_LONG_AND_A_HALF = Target(Relation.AT_MOST, 1.5, Judged.RATIO)
 
 
 def measure(contest: Contest) -> Iterator[Figure]:
-    """Booting, and what goes through a trap: a whole system call, and a whole page fault of a program."""
+    """Booting, what a trap costs in a tiny guest, and what Linux and its programs make of that."""
     spec = debian(contest.images, memory=512)
     run(contest.ours, replace(spec, type="pv"), user_space)
     pv, pvh = _by_turns(contest, spec, _wall_and_processor_time)
@@ -29,15 +30,24 @@ def measure(contest: Contest) -> Iterator[Figure]:
     )  # fmt: skip
     yield Figure("  processor time for that", "s", [cpu for _, cpu in pv], [cpu for _, cpu in pvh])
 
+    bounces = run(contest.ours, GuestSpec(contest.images.bounces, type="pv"), _bounces)
+    for name, title, bound in (
+        ("syscall_bounce", "PV system call and back", 3),
+        ("page_fault_bounce", "PV page fault and back", 20),
+    ):
+        times = [1e6 / rate for rate in bounces[name]]
+        yield Figure(title, "us", times, target=Target(Relation.AT_MOST, bound))
+
     programs = guest_programs.spec(contest)
     in_pv, in_pvh = _by_turns(contest, programs, guest_programs.measured_rates)
-    for name, title, target in (
-        ("getppid", "PV getppid, beside PVH", Target(Relation.AT_MOST, 3)),
-        ("pagefault", "PV page fault, beside PVH", Target(Relation.AT_MOST, 20)),
-        ("fork_exec", "PV fork + exec, beside PVH", None),
-    ):
-        microseconds = [[1e6 / rates[name][0] for rates in runs] for runs in (in_pv, in_pvh)]
-        yield Figure(title, "us", *microseconds, target)
+    for name in ("getppid", "pagefault", "fork_exec", "pipe_switch"):
+        ours, pvhs = ([1e6 / each[name][0] for each in runs] for runs in (in_pv, in_pvh))
+        yield Figure(f"  {name} in PV, beside PVH", "us", ours, pvhs)
+
+
+def _bounces(guest: Guest) -> dict[str, list[float]]:
+    guest.wait_for(END)
+    return rates(guest.console.text())
 
 
 def _by_turns(
