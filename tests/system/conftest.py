@@ -18,6 +18,13 @@ def shared_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     yield from _host(tmp_path_factory)
 
 
+@pytest.fixture(scope="module", params=["pvh", pytest.param("pv", marks=pytest.mark.slow)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The types of guests that have the same devices: those of PVH in the gate, those of PV in the slow ring."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="session")
 def debian(shared_host: Host) -> Iterator[Terminal]:
     """The shell of a guest named debian, in a terminal on its console; all tests share it."""

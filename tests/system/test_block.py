@@ -53,12 +53,12 @@ def digest(path: Path, image_format: str, offset: int, length: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("images")
+def images(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
+    return tmp_path_factory.mktemp(f"images-{kind}")
 
 
 @pytest.fixture(scope="module")
-def guest(shared_host: Host, images: Path) -> Iterator[Terminal]:
+def guest(shared_host: Host, images: Path, kind: str) -> Iterator[Terminal]:
     """The shell of a guest with a raw disk, a VHD, a drive without a medium and a read-only disk."""
     disks = [
         f"{raw_image(images / 'raw.img', content=os.urandom(4 * MIB))},raw,xvda,w",
@@ -66,7 +66,8 @@ def guest(shared_host: Host, images: Path) -> Iterator[Terminal]:
         "vdev=xvdc,devtype=cdrom,access=ro,format=raw,target=",
         f"{raw_image(images / 'ro.img', content=b'read me')},raw,xvdd,r",
     ]
-    shared_host.xl("create", shared_host.config("disks", extra=QUIET, vcpus=2, disk=disks))
+    config = shared_host.config("disks", type=kind, extra=QUIET, vcpus=2, disk=disks)
+    shared_host.xl("create", config)
     with shared_host.terminal("console", "disks") as terminal:
         terminal.wait_for(b"# ")
         yield terminal
