@@ -72,9 +72,9 @@ def disk(pristine: Path, tmp_path: Path) -> Iterator[str]:
     copy.unlink()
 
 
-def config(host: Host, name: str, disk: str, **settings: object) -> Path:
+def config(host: Host, name: str, disk: str, kind: str = "pvh") -> Path:
     """A domain that has neither kernel nor ramdisk but what its disk holds."""
-    path = host.config(name, disk=[disk], bootloader="pygrub", **settings)
+    path = host.config(name, disk=[disk], bootloader="pygrub", type=kind)
     keys = ("kernel", "ramdisk")
     lines = [line for line in path.read_text().splitlines(True) if not line.startswith(keys)]
     path.write_text("".join(lines))
@@ -89,7 +89,7 @@ def command_line(terminal: Terminal) -> str:
 @pytest.mark.parametrize("kind", ["pvh", "pv"])
 def test_the_default_entry_boots_without_waiting(host: Host, disk: str, kind: str) -> None:
     # Without a terminal, nobody could choose.
-    with host.running_xl("create", "-q", "-F", "-c", config(host, "grubby", disk, type=kind)) as xl:
+    with host.running_xl("create", "-q", "-F", "-c", config(host, "grubby", disk, kind)) as xl:
         read_until(xl, READY)
         with host.terminal("console", "grubby") as console:
             assert command_line(console).startswith("root=/dev/xvda5 ro entry=default console=hvc0")
@@ -97,7 +97,7 @@ def test_the_default_entry_boots_without_waiting(host: Host, disk: str, kind: st
 
 @pytest.mark.parametrize("kind", ["pvh", "pv"])
 def test_another_entry_is_chosen_in_the_menu(host: Host, disk: str, kind: str) -> None:
-    with host.terminal("create", "-c", config(host, "chosen", disk, type=kind)) as terminal:
+    with host.terminal("create", "-c", config(host, "chosen", disk, kind)) as terminal:
         terminal.wait_for(b"The entry marked * boots in")
         seen = terminal.wait_for(b"* Debian GNU/Linux")
         assert b"recovery" not in seen

@@ -22,6 +22,11 @@ LARGEST_FILE = 1 << 20
 """Bytes of a script or of any other file that only says what to boot."""
 
 _MOST_ENTRIES = 1000
+_SEARCH_BY = {
+    "-f": "file", "--file": "file", "-l": "fs_label", "--label": "fs_label",
+    "-u": "fs_uuid", "--fs-uuid": "fs_uuid",
+}  # fmt: skip
+_HINTS = ("--hint", "--hint-bios", "--hint-efi", "--hint-baremetal", "--hint-ieee1275")
 _DEVICE = re.compile(r"\(([^)]*)\)")
 
 _WITHOUT_EFFECT = """
@@ -167,31 +172,29 @@ class _Commands:
         return SUCCESS if holds(words, _Files(self._found, shell)) else FAILURE
 
     def _search(self, shell: Interpreter, words: list[str], command: Command) -> int:
-        by, variable, name = (command.words[0].bare or "").partition(".")[2], "root", ""
+        by, variable, operands = (
+            (command.words[0].bare or "").partition(".")[2],
+            "root",
+            list[str](),
+        )
         rest = list(words)
         while rest:
             word = rest.pop(0)
-            if word in ("-f", "--file", "-l", "--label", "-u", "--fs-uuid"):
-                by = {"f": "file", "l": "fs_label", "u": "fs_uuid"}[
-                    word.lstrip("-").replace("fs-", "")[0]
-                ]
+            if word in _SEARCH_BY:
+                by = _SEARCH_BY[word]
             elif word.startswith("--set="):
                 variable = word.removeprefix("--set=")
             elif word in ("-s", "--set"):
                 # Its variable is optional, and what is searched for comes last.
                 variable = rest.pop(0) if len(rest) > 1 and not rest[0].startswith("-") else "root"
-            elif word in (
-                "--hint",
-                "--hint-bios",
-                "--hint-efi",
-                "--hint-baremetal",
-                "--hint-ieee1275",
-            ):
+            elif word in _HINTS:
                 rest = rest[1:]
             elif not word.startswith("-"):
-                # search.fs_uuid and its like take the variable as a second operand.
-                name, variable = (word, variable) if not name else (name, word)
-        volume = self._search_by(by, name)
+                operands.append(word)
+        if "." in (command.words[0].bare or ""):
+            # search.fs_uuid and its like have the variable behind the name, and then hints.
+            variable = (operands[1:] or [variable])[0]
+        volume = self._search_by(by, operands[0]) if operands else None
         if volume is None:
             return FAILURE
         shell.set(variable, volume.name)

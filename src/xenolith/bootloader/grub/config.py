@@ -52,6 +52,8 @@ def _variables(config: FileRef) -> dict[str, str]:
         **{f"feature_{name}": "y" for name in _FEATURES},
         "root": config.volume.name,
         "prefix": f"({config.volume.name}){directory}",
+        "config_directory": f"({config.volume.name}){directory}",
+        "config_file": str(config),
         "grub_cpu": "x86_64",
         "grub_platform": "xen",
     }
