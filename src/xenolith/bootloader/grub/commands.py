@@ -1,6 +1,6 @@
 """GRUB 2's commands, as far as they decide what is booted (GRUB manual, "The list of commands").
 
-What only changes how a screen looks, or loads GRUB's own modules, succeeds and does nothing.
+These find files and entries; what only changes the script itself is in shell_commands.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from xenolith.bootloader.grub.condition import holds
 from xenolith.bootloader.grub.environment_block import parse_environment_block
 from xenolith.bootloader.grub.interpreter import FAILURE, SUCCESS, Builtin, Interpreter
 from xenolith.bootloader.grub.parser import parse_script
+from xenolith.bootloader.grub.shell_commands import SHELL_COMMANDS
 from xenolith.bootloader.grub.syntax import Command, Script, ScriptError
 from xenolith.bootloader.volumes import FileRef, Volume, Volumes
 
@@ -28,12 +29,6 @@ _SEARCH_BY = {
 }  # fmt: skip
 _HINTS = ("--hint", "--hint-bios", "--hint-efi", "--hint-baremetal", "--hint-ieee1275")
 _DEVICE = re.compile(r"\(([^)]*)\)")
-
-_WITHOUT_EFFECT = """
-    insmod echo terminal_input terminal_output terminfo serial background_color background_image
-    export save_env rmmod clear true sleep play gfxmode set_background_image cpuid authenticate
-    password password_pbkdf2 boot loadfont clear normal_exit
-"""
 
 
 class MenuCommand(NamedTuple):
@@ -91,7 +86,6 @@ class _Commands:
         self._found = found
 
     def by_name(self) -> dict[str, Builtin]:
-        plain = dict.fromkeys(_WITHOUT_EFFECT.split(), _succeed)
         linux = (
             "linux",
             "linux16",
@@ -102,7 +96,7 @@ class _Commands:
             "xen_hypervisor",
         )
         return {
-            **plain,
+            **SHELL_COMMANDS,
             **dict.fromkeys(linux, self._linux),
             **dict.fromkeys(("initrd", "initrd16", "initrdefi", "initrdxen"), self._initrd),
             **dict.fromkeys(("module", "module2", "xen_module"), self._module),
@@ -113,16 +107,6 @@ class _Commands:
             "load_env": self._load_env,
             "blscfg": self._blscfg,
             "probe": self._probe,
-            "set": _set,
-            "unset": _unset,
-            "eval": _eval,
-            "increment": _increment,
-            "decrement": _decrement,
-            "shift": _shift,
-            "setparams": _setparams,
-            "break": _break,
-            "continue": _continue,
-            "return": _return,
         }  # fmt: skip
 
     def _linux(self, shell: Interpreter, words: list[str], _command: Command) -> int:
@@ -319,71 +303,3 @@ def _menu_arguments(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         elif not word.startswith("--"):
             arguments.append(word)
     return arguments, tuple(ids)
-
-
-def _succeed(_shell: Interpreter, _words: list[str], _command: Command) -> int:
-    return SUCCESS
-
-
-def _set(shell: Interpreter, words: list[str], _command: Command) -> int:
-    for word in words:
-        name, equals, value = word.partition("=")
-        if equals:
-            shell.set(name, _DEVICE.sub(r"\1", value) if name == "root" else value)
-    return SUCCESS
-
-
-def _unset(shell: Interpreter, words: list[str], _command: Command) -> int:
-    for word in words:
-        shell.variables.pop(word, None)
-    return SUCCESS
-
-
-def _increment(shell: Interpreter, words: list[str], _command: Command) -> int:
-    return _add(shell, words, 1)
-
-
-def _decrement(shell: Interpreter, words: list[str], _command: Command) -> int:
-    return _add(shell, words, -1)
-
-
-def _add(shell: Interpreter, words: list[str], step: int) -> int:
-    for word in words[:1]:
-        text = shell.variables.get(word, "")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
-        shell.set(word, str(number + step))
-    return SUCCESS
-
-
-def _eval(shell: Interpreter, words: list[str], command: Command) -> int:
-    return shell.run_nested(parse_script(" ".join(words), "eval"), command.line)
-
-
-def _shift(shell: Interpreter, words: list[str], _command: Command) -> int:
-    shell.arguments = shell.arguments[_count(words) :]
-    return SUCCESS
-
-
-def _setparams(shell: Interpreter, words: list[str], _command: Command) -> int:
-    shell.arguments = words
-    return SUCCESS
-
-
-def _break(shell: Interpreter, words: list[str], _command: Command) -> int:
-    shell.stop_loop(_count(words), again=False)
-    return SUCCESS
-
-
-def _continue(shell: Interpreter, words: list[str], _command: Command) -> int:
-    shell.stop_loop(_count(words), again=True)
-    return SUCCESS
-
-
-def _return(shell: Interpreter, words: list[str], _command: Command) -> int:
-    shell.return_from(_count(words) if words else SUCCESS)
-    return SUCCESS
-
-
-def _count(words: list[str]) -> int:
-    text = words[0] if words else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1
