@@ -128,10 +128,10 @@ class FakeMachine:
         self._events.status.set_max_memory(kib)
 
     def throttle(self, throttle: Throttle | None) -> None:
-        self._print(b"throttled\n" if throttle else b"free to run\n")
+        self._print_orders(b"throttled\n" if throttle else b"free to run\n")
 
     def set_slices(self, slice_ns: int, wake_slice_ns: int) -> None:
-        self._print(f"slices: {slice_ns} {wake_slice_ns}\n".encode())
+        self._print_orders(f"slices: {slice_ns} {wake_slice_ns}\n".encode())
 
     def core_memory(self) -> CoreMemory:
         stretch = MemoryStretch(GuestPhys(0), 0, self._memory.size)
@@ -204,6 +204,10 @@ class FakeMachine:
             self._obey(message.payload.decode())
         elif message.type in (MessageType.READ, MessageType.ERROR):
             self._print(b"xenstore: " + message.payload.strip(b"\0") + b"\n")
+
+    def _print_orders(self, text: bytes) -> None:
+        if self._config.cmdline == "orders":
+            self._print(text)
 
     def _print(self, data: bytes) -> None:
         self._events.console_output(data)

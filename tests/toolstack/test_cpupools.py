@@ -297,7 +297,7 @@ def test_a_pool_without_a_name_is_called_after_its_file(host: Host) -> None:
 
 def test_parameters_of_a_pool_reach_its_domains(host: Host) -> None:
     with host.connect() as toolstack:
-        domid = toolstack.create(host.config("web"))
+        domid = toolstack.create(host.config("web", "orders"))
         with toolstack.console(domid) as console:
             read_until(console, b"slices: 5000000 500000\n")
             toolstack.set_cpupool_parameters("Pool-0", 10, None, None)

@@ -74,7 +74,7 @@ class Orders:
 
 def test_a_cap_reaches_the_process(host: Host) -> None:
     with host.connect() as toolstack:
-        domid = toolstack.create(host.config("web", cap=10))
+        domid = toolstack.create(host.config("web", "orders", cap=10))
         with Orders(toolstack, domid) as orders:
             assert orders.throttle()
             toolstack.set_credit(domid, None, 0)
@@ -83,7 +83,7 @@ def test_a_cap_reaches_the_process(host: Host) -> None:
 
 def test_only_who_shares_a_cpu_with_a_heavier_domain_is_told(host: Host) -> None:
     with host.connect() as toolstack:
-        light = toolstack.create(host.config("light", cpus=("0",)))
+        light = toolstack.create(host.config("light", "orders", cpus=("0",)))
         with Orders(toolstack, light) as orders:
             assert not orders.throttle()
             heavy = toolstack.create(host.config("heavy", cpu_weight=512, cpus=("0",)))
@@ -102,7 +102,7 @@ def test_only_who_shares_a_cpu_with_a_heavier_domain_is_told(host: Host) -> None
 
 def test_a_new_daemon_tells_all_of_them_what_holds(host: Host) -> None:
     with host.connect() as toolstack:
-        light = toolstack.create(host.config("light"))
+        light = toolstack.create(host.config("light", "orders"))
         toolstack.create(host.config("heavy", cpu_weight=512))
         with Orders(toolstack, light) as orders:
             assert not orders.throttle()

@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+SLICE_NS = 5_000_000
+WAKE_SLICE_NS = 500_000
+"""How much longer a vCPU may run once another has been woken: the rate limit of Xen's credit scheduler."""
+
 
 class RunQueue(Generic[T]):
     """The runnable vCPUs that do not run; a turn lasts ``slice_ns``, however often it is interrupted."""

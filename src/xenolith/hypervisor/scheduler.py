@@ -17,16 +17,12 @@ from xenolith.abi.vcpu import Runstate
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.vcpu import Engine, EngineVcpu
 from xenolith.hypervisor.idle_watch import IdleWatch
-from xenolith.hypervisor.run_queue import RunQueue
+from xenolith.hypervisor.run_queue import SLICE_NS, WAKE_SLICE_NS, RunQueue
 from xenolith.hypervisor.runstate import RunstateAccount
 from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.throttle import Throttle
 from xenolith.hypervisor.timers import TimerQueue
 from xenolith.machine.alarm import Alarm
-
-SLICE_NS = 5_000_000
-WAKE_SLICE_NS = 500_000
-"""How much longer a vCPU may run once another has been woken: the rate limit of Xen's credit scheduler."""
 
 _SWITCH_INTERVAL_S = 0.0003
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xenolith.hypervisor.throttle import Cap, Throttle, Together
-from xenolith.toolstack.machine import Machine
 from xenolith.toolstack.rpc import Body
 from xenolith.toolstack.status_page import StatusPage
 from xenolith.toolstack.weighted_share import Reported, WeightedShare, rival
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.machine import Machine
 
 
 class Orders(NamedTuple):

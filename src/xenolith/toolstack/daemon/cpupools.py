@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from xenolith.hypervisor.scheduler import SLICE_NS, WAKE_SLICE_NS
+from xenolith.hypervisor.run_queue import SLICE_NS, WAKE_SLICE_NS
 from xenolith.toolstack.daemon import affinity
 from xenolith.toolstack.daemon.errors import DaemonError
 
