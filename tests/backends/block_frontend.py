@@ -169,8 +169,15 @@ class Frontend:
         self.posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.lines: list[str] = []
         self.holds: list[str] = []
+        self.deferred: list[Callable[[], None]] = []
         self.guest = Guest(
-            DOMID, self.grants, self.events, self.posted.put, self.lines.append, self.holds.append
+            DOMID,
+            self.grants,
+            self.events,
+            self.posted.put,
+            self.deferred.append,
+            self.lines.append,
+            self.holds.append,
         )
         for ref in range(8, RAM_FRAMES):
             self.grant(ref, ref)
@@ -225,7 +232,10 @@ class Frontend:
         return True
 
     def wait(self) -> None:
-        """Make the next posted call, which a worker is about to post."""
+        """Go to sleep, until the next call that a worker is about to post."""
+        if self.deferred:
+            self.deferred.pop(0)()
+            return
         self.posted.get(timeout=10)()
 
     def disconnect(self) -> bool:

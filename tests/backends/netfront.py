@@ -157,7 +157,13 @@ class WiredGuest:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.log: list[str] = []
         self.guest = Guest(
-            7, self.grants, self.events, self.posted.append, self.log.append, self.log.append
+            7,
+            self.grants,
+            self.events,
+            self.posted.append,
+            self.posted.append,
+            self.log.append,
+            self.log.append,
         )
         self._next_frame = 16
         self._next_ref = 8

@@ -57,7 +57,13 @@ class XenbusHost:
         self.client = StoreClient(self.loop, self.loop.post)
         parts: dict[str, Any] = {"grants": None, "event_channels": None, "hold": None}
         parts |= guest or {}
-        self.guest = Guest(domid=DOMID, post=self.loop.post, log=self.lines.append, **parts)
+        self.guest = Guest(
+            domid=DOMID,
+            post=self.loop.post,
+            defer=self.loop.post,
+            log=self.lines.append,
+            **parts,
+        )
         self.bus = Xenbus(self.guest, self.client)
         self.server = Server(self.loop, self.store)
         self.store.introduce_domain(DOMID)

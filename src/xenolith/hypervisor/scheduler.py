@@ -16,6 +16,7 @@ from typing import Protocol
 from xenolith.abi.vcpu import Runstate
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.vcpu import Engine, EngineVcpu
+from xenolith.hypervisor.deferral import DeferredCalls
 from xenolith.hypervisor.idle_watch import IdleWatch
 from xenolith.hypervisor.run_queue import SLICE_NS, WAKE_SLICE_NS, RunQueue
 from xenolith.hypervisor.runstate import RunstateAccount
@@ -54,6 +55,7 @@ class Scheduler:
         """The vCPU whose guest code is running or whose exit is being handled."""
         self._runnable: RunQueue[SchedulableVcpu] = RunQueue(SLICE_NS)
         self._wake_slice = WAKE_SLICE_NS
+        self._deferred = DeferredCalls(self.timers, clock.now)
         self._posted: deque[Callable[[], None]] = deque()
         self._pause_count = 0
         self._halted = False
@@ -152,6 +154,18 @@ class Scheduler:
         if self.current is not None:
             self._alarm.ring_now()
 
+    def defer(self, call: Callable[[], None]) -> None:
+        """Run ``call`` when a vCPU is about to sleep, or half a millisecond later."""
+        self._deferred.add(call)
+
+    def make_deferred(self) -> bool:
+        """The current vCPU is about to sleep: make the calls that wait for that; whether there were any."""
+        if not self._deferred.make():
+            return False
+        # The alarm is still set for them.
+        self._arm(self._clock.now())
+        return True
+
     def run(self) -> None:
         """Serve the domain until :meth:`stop`; the body of the hypervisor thread."""
         # Whoever waits for the interpreter asks for it only after it was not free for so long. A guest's
@@ -169,7 +183,7 @@ class Scheduler:
                     break
                 if self._runnable and not self._held and not self._is_parked():
                     self._run_next()
-                else:
+                elif not self._deferred.make():
                     self._sleep()
         finally:
             self._stopped = True

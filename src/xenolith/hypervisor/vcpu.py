@@ -97,7 +97,8 @@ class Vcpu(ABC):
             self._polls = False
             self._poll_timer.cancel()
             self.domain.event_channels.stop_poll(self.id)
-        self.domain.scheduler.block(self)
+        if not (self.domain.scheduler.make_deferred() and self.can_take_event()):
+            self.domain.scheduler.block(self)
 
     def go_down(self) -> None:
         """Go offline; the last one to do so powers the domain off."""

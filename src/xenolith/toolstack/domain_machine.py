@@ -111,7 +111,13 @@ class DomainMachine(ABC, Generic[D]):
         """See Machine."""
         domain, events = self._domain, self._events
         return Guest(
-            domain.domid, domain.grants, domain.event_channels, domain.post, events.log, events.hold
+            domain.domid,
+            domain.grants,
+            domain.event_channels,
+            domain.post,
+            domain.scheduler.defer,
+            events.log,
+            events.hold,
         )
 
     def trace(self, sink: Callable[[str], None] | None) -> None:

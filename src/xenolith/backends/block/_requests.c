@@ -227,8 +227,8 @@ static int decode(struct queue *queue, const uint8_t *slot)
     return TAKEN;
 }
 
-/* how many requests wait, or more than there are slots */
-static uint32_t waiting(struct queue *queue)
+/* How many requests wait, or more than there are slots. */
+uint32_t xenolith_blkif_waiting(struct queue *queue)
 {
     uint32_t requests = __atomic_load_n(index_of(queue, REQ_PROD), __ATOMIC_ACQUIRE);
 
@@ -243,19 +243,19 @@ int xenolith_blkif_start(struct queue *queue)
 {
     /* a frontend that had another backend goes on where that one stopped */
     queue->consumed = queue->produced = __atomic_load_n(index_of(queue, RSP_PROD), __ATOMIC_RELAXED);
-    return waiting(queue) <= queue->slots;
+    return xenolith_blkif_waiting(queue) <= queue->slots;
 }
 
 /* Takes the next request into queue->request; if there is none, the frontend is asked to send an event with it. */
 int xenolith_blkif_take(struct queue *queue)
 {
     uint8_t slot[MOST_SLOT_BYTES];
-    uint32_t requests = waiting(queue);
+    uint32_t requests = xenolith_blkif_waiting(queue);
 
     if (!requests) {
         __atomic_store_n(index_of(queue, REQ_EVENT), queue->consumed + 1, __ATOMIC_SEQ_CST);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        requests = waiting(queue);
+        requests = xenolith_blkif_waiting(queue);
         if (!requests)
             return EMPTY;
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from xenolith.abi.blkif import BlkifAbi, BlkifOp, BlkifRsp
+from xenolith.backends.block.depth import QueueDepth
 from xenolith.backends.block.disk import Disk
 from xenolith.backends.block.persistent import PersistentGrants
 from xenolith.backends.block.requests import Request, RequestRing, RingError
@@ -47,6 +48,8 @@ class BlockQueue:
         self._mappings: list[GrantMapping] = []
         self._broken = False
         self._looking = False
+        self._depth = QueueDepth()
+        self._deferred = False
         try:
             for ref in refs:
                 self._mappings.append(guest.grants.map(ref, 0, readonly=False))
@@ -58,7 +61,7 @@ class BlockQueue:
                 discard=discard,
                 block_size=block_size,
             )
-            self._port = guest.event_channels.bind_backend(port, 0, self._look)
+            self._port = guest.event_channels.bind_backend(port, 0, self._notified)
         except RingError as error:
             self._unmap()
             raise XenbusError(str(error)) from error
@@ -87,6 +90,21 @@ class BlockQueue:
         for mapping in self._mappings:
             mapping.unmap()
         self._mappings.clear()
+
+    def _notified(self) -> None:
+        if self._deferred:
+            return
+        if self._depth.should_wait():
+            self._deferred = True
+            self._guest.defer(self._look_at_many)
+        else:
+            self._look()
+
+    def _look_at_many(self) -> None:
+        self._deferred = False
+        if not self._broken:
+            self._depth.came(self._ring.waiting)
+        self._look()
 
     def _look(self) -> None:
         """Start what waits in the ring, a ring's worth at most before others have their turn."""

@@ -83,8 +83,10 @@ def load_requests() -> ctypes.PyDLL:
             library.xenolith_blkif_start,
             library.xenolith_blkif_take,
             library.xenolith_blkif_push,
+            library.xenolith_blkif_waiting,
         ):
             call.argtypes = [c_void_p]
+        library.xenolith_blkif_waiting.restype = c_uint32
         library.xenolith_blkif_respond.argtypes = [c_void_p, c_uint64, c_uint32, c_int32]
         library.xenolith_blkif_respond.restype = None
         return library
@@ -179,6 +181,12 @@ class RequestRing:
             return Request(raw.id, raw.operation, raw.offset, raw.bytes, BlkifRsp.OKAY)
         why = refused(raw.refusal, raw.ref) if raw.refusal else None
         return Request(raw.id, raw.operation, 0, 0, raw.status, why)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, or more than there are slots."""
+        count: int = self._library.xenolith_blkif_waiting(self._address)
+        return count
 
     @property
     def refs(self) -> list[int]:

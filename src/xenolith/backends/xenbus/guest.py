@@ -18,6 +18,8 @@ class Guest(NamedTuple):
     event_channels: EventChannelTable
     post: Callable[[Callable[[], None]], None]
     """Runs a call in the hypervisor thread soon."""
+    defer: Callable[[Callable[[], None]], None]
+    """Runs a call when a vCPU goes to sleep, or half a millisecond later."""
     log: Callable[[str], None]
     """A line for `xl dmesg`."""
     hold: Callable[[str], None]
