@@ -182,6 +182,12 @@ class PvVcpu(EngineVcpu, Protocol):
     def set_task_switched(self, on: bool) -> None:
         """CR0.TS: whether the next FPU instruction raises #NM."""
 
+    def set_breakpoints(self, addresses: Sequence[int], control: int) -> None:
+        """DR0 to DR3, and DR7, which says which of them raise #DB; what an engine lacks of it never does."""
+
+    debug_status: int
+    """DR6: why #DB was raised last; from the handler of a trap only."""
+
 
 class PvEngine(Engine, Protocol):
     """A domain's engine: its vCPUs, and what of the address space is Xen's."""

@@ -38,7 +38,7 @@ UNMAPPED_ERRORS = (6, 7, 8)
 EVERYWHERE = (1, 0)
 """The range of a hook that has none."""
 
-INS_CPUID, INS_IN, INS_OUT, INS_SYSCALL = 113, 218, 500, 699
+INS_CPUID, INS_IN, INS_OUT, INS_SYSCALL, INS_SYSENTER = 113, 218, 500, 699, 700
 
 CTL_USE_EXITS = 4 | 1 << 26 | 1 << 30
 CTL_CPU_MODEL = 7 | 1 << 26 | 1 << 30
@@ -93,6 +93,7 @@ class Library:
             "uc_mem_map_ptr", c_void_p, c_uint64, c_uint64, c_uint32, c_void_p
         )
         self.reg_write = self._function("uc_reg_write", c_void_p, c_int, c_void_p)
+        self.reg_read = self._function("uc_reg_read", c_void_p, c_int, c_void_p)
         self.close = self._function("uc_close", c_void_p)
         self.get_cpu = self._function("qemu_get_cpu_x86_64", c_void_p, c_int, result=c_void_p)
         self.read_tsc = self._function("cpu_get_ticks_x86_64", result=c_uint64)

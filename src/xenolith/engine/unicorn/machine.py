@@ -108,6 +108,14 @@ class EmulatedMachine:
             self.library.reg_write(self.handle, register, ctypes.byref(word)), "write a register"
         )
 
+    def read_register(self, register: int) -> int:
+        """Read a register by its number in the library's API."""
+        word = ctypes.c_uint64()
+        self.library.check(
+            self.library.reg_read(self.handle, register, ctypes.byref(word)), "read a register"
+        )
+        return word.value
+
     def write_msr(self, msr: int, value: int) -> None:
         """Write an MSR."""
         write_msr(self.library, self.handle, msr, value)

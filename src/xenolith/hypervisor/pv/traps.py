@@ -28,7 +28,9 @@ _VECTORS = 256
 _DPL, _MASKS_EVENTS = 3, 4
 _NMI_VECTOR = 2
 _NMI_CALLBACK, _NMI_UNREGISTER = 0, 1
-_CALLBACKS = frozenset(kind.value for kind in CallbackType)
+_CALLBACKS = frozenset(
+    kind.value for kind in CallbackType if kind is not CallbackType.sysenter_deprecated
+)
 NOWHERE = TrapGate(GuestVirt(0))
 
 _SIGN_EXTENSION = (0, 0x1FFFF)
@@ -73,13 +75,14 @@ def _trap_infos(vcpu: PvVcpu, table: int) -> Iterator[TrapInfo]:
 
 
 def set_callbacks(vcpu: PvVcpu, event: int, failsafe: int, syscall: int, _a4: int, _a5: int) -> int:
-    """set_callbacks(event, failsafe, syscall): all three at once, events left as they are in the others."""
+    """set_callbacks(event, failsafe, syscall): all three at once; Xen leaves out what is no address, and succeeds."""
     for kind, address in (
         (CallbackType.event, event),
         (CallbackType.failsafe, failsafe),
         (CallbackType.syscall, syscall),
     ):
-        _register(vcpu, kind, address, masks_events=kind is CallbackType.event)
+        if is_canonical(address):
+            _register(vcpu, kind, address, masks_events=False)
     return 0
 
 
@@ -108,7 +111,7 @@ def _register(vcpu: PvVcpu, kind: CallbackType, address: int, *, masks_events: b
     if not is_canonical(address):
         raise XenError(Errno.EINVAL, f"a callback at {address:#x}")
     if kind is CallbackType.nmi:
-        vcpu.engine_vcpu.set_trap(_NMI_VECTOR, TrapGate(GuestVirt(address)))
+        vcpu.engine_vcpu.set_trap(_NMI_VECTOR, TrapGate(GuestVirt(address), masks_events=True))
         return
     if kind is CallbackType.event:
         masks_events = True

@@ -73,7 +73,7 @@ class PvVcpu(Vcpu):
         self.engine_vcpu = domain.engine.new_vcpu(self)
         self.registers = self.engine_vcpu.registers
         self.paging = PvPaging(domain.memory.machine, self.registers)
-        self.debug = DebugRegisters()
+        self.debug = DebugRegisters(self.engine_vcpu)
         self.iopl = 0
         self._gdt: list[Mfn] = []
         self._ldt: list[Mfn] = []

@@ -9,6 +9,7 @@ from xenolith.abi.arch_x86_pv import (
     TRAP_INFO,
     VCPU_GUEST_CONTEXT,
     VcpuGuestContext,
+    VGCF_failsafe_disables_events,
     VGCF_in_kernel,
     VGCF_syscall_disables_events,
 )
@@ -80,9 +81,19 @@ def _traps(context: VcpuGuestContext) -> dict[int, TrapGate]:
 
 
 def _callbacks(context: VcpuGuestContext) -> dict[int, TrapGate]:
-    masks = bool(context.flags & VGCF_syscall_disables_events)
     return {
-        CallbackType.event: TrapGate(GuestVirt(context.event_callback_eip), masks_events=True),
-        CallbackType.failsafe: TrapGate(GuestVirt(context.failsafe_callback_eip)),
-        CallbackType.syscall: TrapGate(GuestVirt(context.syscall_callback_eip), masks_events=masks),
+        kind: TrapGate(GuestVirt(address), masks_events=masks)
+        for kind, address, masks in (
+            (CallbackType.event, context.event_callback_eip, True),
+            (
+                CallbackType.failsafe,
+                context.failsafe_callback_eip,
+                bool(context.flags & VGCF_failsafe_disables_events),
+            ),
+            (
+                CallbackType.syscall,
+                context.syscall_callback_eip,
+                bool(context.flags & VGCF_syscall_disables_events),
+            ),
+        )
     }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SYSCALL_BYTES = 2
 _MASK64 = (1 << 64) - 1
 _CR0_TS = 8
+_DR6_INITIAL = 0xFFFF0FF0
 _CR0_PG_AM_WP_NE_ET_MP_PE = 0x80050033
 _CR4_PAE_FXSR_XMM = 0x620
 _EFER_NXE_LMA_LME_SCE = 0xD01
@@ -49,6 +50,7 @@ class KvmPvVcpu:
         ctypes.memmove(task, task_state, len(task_state))
         self.state.trap_frame = task + PAGE_SIZE
         self._started = False
+        self.debug_status = _DR6_INITIAL
 
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
@@ -167,6 +169,9 @@ class KvmPvVcpu:
     def set_rflags(self, value: int) -> None:
         """See PvVcpu."""
         self.state.rflags = value
+
+    def set_breakpoints(self, addresses: Sequence[int], control: int) -> None:
+        """See PvVcpu. None of them strikes."""
 
     def set_task_switched(self, on: bool) -> None:
         """See PvVcpu."""

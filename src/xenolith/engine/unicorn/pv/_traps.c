@@ -35,16 +35,41 @@ void xenolith_pv_inject(struct trap_context *context, uint32_t vector, uint32_t 
     bounce_exception(context, vector, error_code, *context->rip);
 }
 
-/* Load DS, ES, FS or GS, with a null selector where the processor would fault. */
-void xenolith_pv_load_data_segment(struct trap_context *context, int number, uint32_t selector)
+/* Load DS, ES, FS or GS, with a null selector where the processor would fault; whether it would not. */
+int xenolith_pv_load_data_segment(struct trap_context *context, int number, uint32_t selector)
 {
-    uint64_t descriptor = selector & 0xfffc ? read_descriptor(context, selector) : 0;
-    uint32_t high = descriptor >> 32;
+    return load_data_segment(context, number, selector);
+}
 
-    if ((high & (DESC_PRESENT | DESC_S)) == (DESC_PRESENT | DESC_S))
-        load_segment(&context->segments[number], selector, (uint32_t)descriptor, high);
-    else
-        load_segment(&context->segments[number], 0, 0, 0);
+/* Have the guest's kernel mend these selectors, some of which could not be loaded. */
+void xenolith_pv_fail_safe(struct trap_context *context, uint64_t ds, uint64_t es, uint64_t fs, uint64_t gs)
+{
+    uint64_t selectors[4] = { ds, es, fs, gs };
+
+    fail_safe(context, selectors);
+}
+
+/*
+ * The vCPU goes on after another one. Xen loads its data segments anew; here their descriptors are only looked at, and
+ * the bases are those that it had.
+ */
+void xenolith_pv_reload_data_segments(struct trap_context *context)
+{
+    static const int numbers[4] = { SEG_DS, SEG_ES, SEG_FS, SEG_GS };
+    uint64_t selectors[4];
+    int index, failed = 0;
+
+    for (index = 0; index < 4; index++) {
+        struct segment *segment = &context->segments[numbers[index]], before = *segment;
+
+        selectors[index] = before.selector & 0xffff;
+        if (!load_data_segment(context, numbers[index], before.selector))
+            failed = 1;
+        else
+            *segment = before;
+    }
+    if (failed)
+        fail_safe(context, selectors);
 }
 
 /* Load CS and SS for a vCPU that starts in kernel or user mode; 0 where they name no such segments. */
@@ -134,7 +159,7 @@ static void system_call(struct trap_context *context)
     origin.ss = FLAT_SS;
     context->registers[RCX] = origin.rip;
     context->registers[R11] = origin.rflags;
-    if (bounce(context, gate, &origin, 0, 0))
+    if (bounce(context, gate, &origin, NULL, 0))
         write_flags(context, read_flags(context) & ~(uint64_t)EFLAGS_DF);
 }
 
@@ -192,12 +217,32 @@ void xenolith_pv_on_syscall(void *uc, struct trap_context *context)
     *context->rip -= SYSCALL_BYTES;
 }
 
+/* UC_HOOK_INSN for SYSENTER out of a 32-bit program, which says nothing of where it was; its length is added as above */
+void xenolith_pv_on_sysenter(void *uc, struct trap_context *context)
+{
+    struct gate *gate = &context->vcpu->callbacks[CALLBACK_SYSENTER];
+    struct origin origin = here(context);
+
+    (void)uc;
+    if (context->vcpu->in_kernel || !gate->address) {
+        bounce_exception(context, VECTOR_GP, 0, origin.rip);
+    } else {
+        origin.rip = origin.rsp = 0;
+        origin.cs = 3;
+        origin.ss = FLAT_SS;
+        origin.rflags &= ~(uint64_t)EFLAGS_NT;
+        bounce(context, gate, &origin, NULL, 0);
+    }
+    resume(context);
+    *context->rip -= SYSCALL_BYTES;
+}
+
 /* INT n: gates have a privilege level; a guest's kernel has them all */
 static void software_interrupt(struct trap_context *context, uint32_t vector, uint64_t next)
 {
     struct vcpu *vcpu = context->vcpu;
 
-    if (vector != VECTOR_BP && !vcpu->in_kernel && vcpu->traps[vector].dpl < 3)
+    if (vector != VECTOR_BP && vector != VECTOR_OF && !vcpu->in_kernel && vcpu->traps[vector].dpl < 3)
         bounce_exception(context, VECTOR_GP, vector * 8 + 2, next - INT_BYTES);
     else
         bounce_exception(context, vector, 0, next);
@@ -219,11 +264,25 @@ static void page_fault(struct trap_context *context, uint32_t error_code)
     bounce_exception(context, VECTOR_PF, error_code, *context->rip);
 }
 
+/* A breakpoint is a fault before the instruction, which is not to strike again; a single step, a trap behind it. */
+static void debug_exception(struct trap_context *context)
+{
+    struct origin origin = here(context);
+
+    if (!(origin.rflags & EFLAGS_TF))
+        origin.rflags |= EFLAGS_RF;
+    bounce(context, &context->vcpu->traps[VECTOR_DB], &origin, NULL, 0);
+}
+
 static void other_exception(struct trap_context *context, uint32_t vector, uint32_t error_code)
 {
     struct vcpu *vcpu = context->vcpu;
     int at_cpl1 = vcpu->in_kernel && (*context->hflags & HFLAG_CPL) == KERNEL_CPL;
 
+    if (vector == VECTOR_DB) {
+        debug_exception(context);
+        return;
+    }
     if (vector == VECTOR_NM) {
         uint32_t cr0 = context->control[0];
 

@@ -13,6 +13,7 @@ from xenolith.engine.pv import NativeCalls, TrapHandler
 from xenolith.engine.table_changes import TableChanges
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
+from xenolith.engine.unicorn.pv.breakpoints import Breakpoints
 from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
 from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
 from xenolith.engine.unicorn.pv.traps import CRASHES, install_traps, load_traps
@@ -69,6 +70,7 @@ class UnicornPvEngine:
         self.traps = load_traps()
         self.context = install_traps(machine, (memory.address, memory.size), private, self)
         self.context_address = ctypes.addressof(self.context)
+        self.breakpoints = Breakpoints(machine)
         self._blank_context = machine.new_context()
         machine.save(self._blank_context)
         self._current: UnicornPvVcpu | None = None
@@ -225,6 +227,7 @@ class UnicornPvEngine:
         if current is vcpu and vcpu.initial is None:
             return
         if current is not None and current is not vcpu:
+            self.breakpoints.disarm()
             self.machine.save(current.context)
         self._current = vcpu
         self.context.vcpu = ctypes.pointer(vcpu.state)
@@ -233,6 +236,8 @@ class UnicornPvEngine:
             vcpu.enter()
         elif current is not vcpu:
             self.machine.restore(vcpu.context)
+            self.traps.xenolith_pv_reload_data_segments(self.context_address)
+            vcpu.arm_breakpoints()
         self.machine.flush_tlb()
 
     def _fail(self, failure: BaseException) -> None:

@@ -95,6 +95,23 @@ static uint64_t read_descriptor(const struct trap_context *context, uint32_t sel
     return descriptor;
 }
 
+/* Load DS, ES, FS or GS; a null selector where the processor would fault, and 0. */
+static int load_data_segment(struct trap_context *context, int number, uint32_t selector)
+{
+    uint64_t descriptor = 0;
+    uint32_t high, wanted = DESC_PRESENT | DESC_S;
+
+    if (selector & 0xfffc)
+        descriptor = read_descriptor(context, selector);
+    high = descriptor >> 32;
+    if ((high & wanted) == wanted && (high & (DESC_CODE | DESC_READABLE)) != DESC_CODE) {
+        load_segment(&context->segments[number], selector, (uint32_t)descriptor, high);
+        return 1;
+    }
+    load_segment(&context->segments[number], 0, 0, 0);
+    return !(selector & 0xfffc);
+}
+
 static int load_code_segment(struct trap_context *context, uint32_t selector)
 {
     uint64_t descriptor = read_descriptor(context, selector);

@@ -12,8 +12,10 @@
 
 #define PAGE_SIZE 4096u
 
+#define VECTOR_DB 1
 #define VECTOR_NMI 2
 #define VECTOR_BP 3
+#define VECTOR_OF 4
 #define VECTOR_UD 6
 #define VECTOR_NM 7
 #define VECTOR_GP 13
@@ -61,6 +63,7 @@
 #define DESC_S (1u << 12)
 #define DESC_CODE (1u << 11)
 #define DESC_WRITABLE (1u << 9)
+#define DESC_READABLE (1u << 9) /* of code */
 #define DESC_LONG (1u << 21)
 #define DESC_BIG (1u << 22)
 #define DESC_GRANULAR (1u << 23)
@@ -83,7 +86,14 @@
 
 enum { RAX = 0, RCX = 1, RSP = 4, R11 = 11 };
 enum { SEG_ES = 0, SEG_CS = 1, SEG_SS = 2, SEG_DS = 3, SEG_FS = 4, SEG_GS = 5, SEG_LDT = 6, SEG_GDT = 8 };
-enum { CALLBACK_EVENT = 0, CALLBACK_SYSCALL = 2, CALLBACK_SYSCALL32 = 7, CALLBACKS = 8 };
+enum {
+    CALLBACK_EVENT = 0,
+    CALLBACK_FAILSAFE = 1,
+    CALLBACK_SYSCALL = 2,
+    CALLBACK_SYSENTER = 5,
+    CALLBACK_SYSCALL32 = 7,
+    CALLBACKS = 8
+};
 enum { INFO_PENDING = 0, INFO_MASK = 1, INFO_CR2 = 16 }; /* offsets in struct vcpu_info */
 
 /* why a domain crashes; traps.py has the words */

@@ -21,6 +21,7 @@ from xenolith.engine.unicorn.library import (
     INS_IN,
     INS_OUT,
     INS_SYSCALL,
+    INS_SYSENTER,
 )
 from xenolith.engine.unicorn.machine import EmulatedMachine
 
@@ -133,6 +134,10 @@ def load_traps() -> ctypes.CDLL:
         hooks.xenolith_pv_read.argtypes = [c_void_p, c_uint64, c_void_p, c_uint64]
         hooks.xenolith_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
         hooks.xenolith_pv_load_data_segment.argtypes = [c_void_p, c_int, c_uint32]
+        hooks.xenolith_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
+        hooks.xenolith_pv_fail_safe.restype = None
+        hooks.xenolith_pv_reload_data_segments.argtypes = [c_void_p]
+        hooks.xenolith_pv_reload_data_segments.restype = None
         return hooks
     raise EngineError("the engine's C hooks are not built: reinstall xenolith with a C compiler")
 
@@ -190,6 +195,7 @@ def install_traps(
     hook(HOOK_INTR, "xenolith_pv_on_interrupt")
     hook(HOOK_INSN_INVALID, "xenolith_pv_on_invalid_instruction")
     hook(HOOK_INSN, "xenolith_pv_on_syscall", INS_SYSCALL)
+    hook(HOOK_INSN, "xenolith_pv_on_sysenter", INS_SYSENTER)
     hook(HOOK_INSN, "xenolith_pv_on_port_read", INS_IN)
     hook(HOOK_INSN, "xenolith_pv_on_port_write", INS_OUT)
     hook(HOOK_INSN, "xenolith_pv_on_cpuid", INS_CPUID)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SYSCALL_BYTES = 2
 _MASK64 = (1 << 64) - 1
 _CR0_TS = 8
+_DR6_INITIAL = 0xFFFF0FF0
 
 _SEGMENT_BYTES = 24
 _ES, _CS, _SS, _DS, _FS, _GS, _LDT, _TR, _GDT, _IDT = range(10)
@@ -40,6 +41,7 @@ class UnicornPvVcpu:
         self._ldt_address, *gdt_addresses = engine.area.add_vcpu(number)
         self.state.gdt[:] = gdt_addresses
         self._ldt_limit = 0
+        self._breakpoints: tuple[Sequence[int], int] = ((), 0)
 
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
@@ -127,6 +129,25 @@ class UnicornPvVcpu:
         cr0 = self.registers.cr0
         self._engine.machine.update_cr0(cr0 | _CR0_TS if on else cr0 & ~_CR0_TS)
 
+    def set_breakpoints(self, addresses: Sequence[int], control: int) -> None:
+        """See PvVcpu."""
+        self._breakpoints = addresses, control
+        if self._engine.is_loaded(self):
+            self.arm_breakpoints()
+
+    def arm_breakpoints(self) -> None:
+        """The vCPU has been loaded: its breakpoints are those that strike."""
+        self._engine.breakpoints.arm(*self._breakpoints)
+
+    @property
+    def debug_status(self) -> int:
+        """See PvVcpu."""
+        return self._engine.breakpoints.status
+
+    @debug_status.setter
+    def debug_status(self, value: int) -> None:
+        self._engine.breakpoints.status = value
+
     @property
     def fs_base(self) -> int:
         """See PvVcpu."""
@@ -181,18 +202,20 @@ class UnicornPvVcpu:
         registers.file[:16] = _general(state)
         registers.rsp, registers.rip = state.rsp, state.rip
         self._engine.machine.write_eflags(state.rflags)
-        for segment, selector in (
-            (_DS, state.ds),
-            (_ES, state.es),
-            (_FS, state.fs),
-            (_GS, state.gs),
-        ):
+        selectors = (state.ds, state.es, state.fs, state.gs)
+        loaded = [
             self._load_data_segment(segment, selector)
+            for segment, selector in zip((_DS, _ES, _FS, _GS), selectors, strict=True)
+        ]
         self.fs_base = state.fs_base
         self.gs_base_kernel, self.gs_base_user = state.gs_base_kernel, state.gs_base_user
         engine = self._engine
         if not engine.traps.xenolith_pv_start(engine.context_address, state.cs, state.ss):
             raise EngineError(f"a vCPU cannot start with CS {state.cs:#x} and SS {state.ss:#x}")
+        self.debug_status = _DR6_INITIAL
+        self.arm_breakpoints()
+        if not all(loaded):
+            engine.traps.xenolith_pv_fail_safe(engine.context_address, *selectors)
 
     def _load_tables(self) -> None:
         """Point the processor's table registers at where this vCPU's tables are shown."""
@@ -201,9 +224,12 @@ class UnicornPvVcpu:
         registers.write_segment(_LDT, self._ldt_address, self._ldt_limit)
         registers.write_segment(_IDT, 0, 0)
 
-    def _load_data_segment(self, segment: int, selector: int) -> None:
+    def _load_data_segment(self, segment: int, selector: int) -> bool:
         engine = self._engine
-        engine.traps.xenolith_pv_load_data_segment(engine.context_address, segment, selector)
+        loaded = engine.traps.xenolith_pv_load_data_segment(
+            engine.context_address, segment, selector
+        )
+        return bool(loaded)
 
     def _base(self, segment: int) -> int:
         return self.registers.segment_base(segment)
