@@ -48,3 +48,7 @@ class TableChanges:
             struct.count += 1
         else:
             struct.too_many = 1
+
+    def noted(self) -> list[int]:
+        """The machine addresses so far."""
+        return list(self._entries[: self._struct.count])

@@ -301,10 +301,11 @@ static void port_access(struct trap_context *context)
         ioctl(vcpu->fd, KVM_RUN, 0);
         run->immediate_exit = 0;
         *special(context) = before;
-    } else if (copy(context, rip - sizeof(code), code, sizeof(code), 0)) {
-        /* RIP is behind it: with the port in DX, or in a byte */
+    } else if (context->moves_rip && copy(context, rip - 2, code + 1, 2, 0)) {
+        /* with the port in DX, or in a byte */
         int length = (code[2] & 0xfe) == 0xee || (code[2] & 0xfe) == 0x6e ? 1 : 2;
 
+        copy(context, rip - 3, code, 1, 0);
         if (code[2 - length] == 0x66 || code[2 - length] == 0xf3)
             length++;
         rip -= length;

@@ -69,6 +69,7 @@ class KvmPvEngine:
             private_size=area.memory.size,
             trap_stubs=reserved_area.TRAP_STUBS,
             call_stubs=reserved_area.CALL_STUBS,
+            moves_rip=int(ring_3.moves_rip),
             on_hypercall=HypercallCallback(self._on_hypercall),
             on_fault=FaultCallback(self._on_fault),
             on_crash=CrashCallback(self._on_crash),
@@ -135,7 +136,7 @@ class KvmPvEngine:
     def call(self, vcpu: KvmPvVcpu, name: str, *arguments: int) -> int:
         """Call a function of the C code about a vCPU that stands still."""
         before = self._context.vcpu
-        self._context.vcpu = ctypes.pointer(vcpu.state)
+        self._context.vcpu = ctypes.addressof(vcpu.state)
         result: int = getattr(self._library, name)(self._address, *arguments)
         self._context.vcpu = before
         return result
@@ -194,7 +195,7 @@ class KvmPvEngine:
     def _enter(self, vcpu: KvmPvVcpu) -> None:
         vcpu.run_page.immediate_exit = 0
         self._context.stopping = 0
-        self._context.vcpu = ctypes.pointer(vcpu.state)
+        self._context.vcpu = ctypes.addressof(vcpu.state)
         self._current = vcpu
 
     def _drop_copies(self) -> None:

@@ -11,6 +11,7 @@ from functools import cache
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm.device import KvmDevice
 from xenolith.engine.kvm.pv.engine import KvmPvEngine
+from xenolith.engine.kvm.pv.reserved_area import CALL_STUBS
 from xenolith.engine.kvm.pv.ring_3 import Ring3
 from xenolith.engine.pv import PvCpuState
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
@@ -32,6 +33,8 @@ _LOAD_AND_CALL = b"\x48\x8b\x18\x0f\x05"
 """mov rbx, [rax]; syscall"""
 _CPUID_AND_CALL = b"\x0f\xa2\x0f\x05"
 
+_BEST = Ring3(follows_tables=True, moves_rip=False, answers_cpuid=True)
+
 
 class _Guest:
     """A kernel of one page, and its TrapHandler: the first hypercall ends the run."""
@@ -39,8 +42,7 @@ class _Guest:
     def __init__(self, device: KvmDevice) -> None:
         self._supported = device.supported_cpuid
         self._memory = MachineMemory(_FRAMES)
-        # The brand is left to whoever answers; all else is as KVM has it.
-        self._engine = KvmPvEngine(device, self._memory, Ring3(True, answers_cpuid=True))
+        self._engine = KvmPvEngine(device, self._memory, _BEST)
         self._words = self._memory.view.cast("Q")
         table = _ROOT
         for shift in _SHIFTS:
@@ -63,6 +65,10 @@ class _Guest:
         self._link(self._level1, _ONE, _OTHER)
         self._engine.flush_tlb()
         return self._run(_LOAD_AND_CALL, at) != before
+
+    def moves_rip(self) -> bool:
+        """Whether the stub's OUT was done with when it exited."""
+        return bool(self._vcpu.run_page.s.regs.rip != CALL_STUBS)
 
     def brand(self) -> int:
         """A word of the processor's brand."""
@@ -123,6 +129,6 @@ def measure_ring_3(device: KvmDevice) -> Ring3:
     """Find out; EngineError if ring 3 does not run. It takes a millisecond, once in a process."""
     guest = _Guest(device)
     try:
-        return Ring3(guest.sees_change(), guest.brand() == _BRAND)
+        return Ring3(guest.sees_change(), guest.moves_rip(), guest.brand() == _BRAND)
     finally:
         guest.close()

@@ -32,7 +32,8 @@ _STUB_BYTES = 4
 _OUT_TO, _FOR_EVER = b"\xe6", b"\xeb\xfe"
 _INTERRUPT_GATE, _FOR_PROGRAMS = 0x8E00, 0x6000
 _BREAKPOINT, _OVERFLOW = 3, 4
-_SYSCALL_PORT, _SYSCALL32_PORT = 0xFC, 0xFD
+CALL_PORTS = _SYSCALL_PORT, _SYSCALL32_PORT = 0xFC, 0xFD
+"""What the code that SYSCALL enters writes to."""
 
 
 def descriptors() -> bytes:

@@ -10,5 +10,7 @@ class Ring3(NamedTuple):
 
     follows_tables: bool
     """Guests run on their page tables themselves: the hypervisor's stores there count after a flush of the TLB."""
+    moves_rip: bool
+    """OUT has RIP behind itself when it exits."""
     answers_cpuid: bool
     """CPUID returns what KVM was told, and not what the host's processor has."""

@@ -140,6 +140,7 @@ struct trap_context {
     uint64_t rewriting_address, rewriting_size, all_memory;
     uint64_t counts[COUNTERS];
     uint32_t stopping;
+    uint32_t moves_rip; /* whether RIP is behind an OUT when that exits */
     uint32_t flushes; /* goes up whenever all vCPUs are to forget translations */
 };
 

@@ -87,7 +87,7 @@ class TrapContext(ctypes.Structure):
         ("on_fault", FaultCallback),
         ("on_crash", CrashCallback),
         ("on_too_many_changes", TooManyChangesCallback),
-        ("vcpu", ctypes.POINTER(VcpuState)),
+        ("vcpu", c_void_p),
         ("native_self", c_void_p),
         ("native_hypercall", c_void_p),
         ("native_store", c_void_p),
@@ -98,6 +98,7 @@ class TrapContext(ctypes.Structure):
         ("all_memory", c_uint64),
         ("counts", c_uint64 * len(COUNTERS)),
         ("stopping", c_uint32),
+        ("moves_rip", c_uint32),
         ("flushes", c_uint32),
     )
 
