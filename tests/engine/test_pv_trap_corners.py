@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import assembler as asm
 import pytest
@@ -46,7 +47,7 @@ def callback(kind: int, stub: int) -> dict[int, TrapGate]:
 
 
 def test_an_nmi_without_a_handler_is_lost(guest: PvGuest) -> None:
-    program = {"rip": USER_CODE, "rsp": USER_STACK, "in_kernel": False}
+    program: dict[str, Any] = {"rip": USER_CODE, "rsp": USER_STACK, "in_kernel": False}
     guest.start(b"", asm.INT3, traps={3: guest.gate(3)}, **program)
     guest.vcpu.inject_nmi()
     guest.go_on()
@@ -83,7 +84,7 @@ def test_bad_selectors_of_data_segments_are_the_kernels_to_mend(
 
 
 def test_selectors_are_looked_at_when_a_vcpu_goes_on_after_another(guest: PvGuest) -> None:
-    state = {"ds": GOOD_SELECTOR, "callbacks": callback(FAILSAFE, FAILSAFE_ENTRY)}
+    state: dict[str, Any] = {"ds": GOOD_SELECTOR, "callbacks": callback(FAILSAFE, FAILSAFE_ENTRY)}
     guest.start(2 * HYPERCALL, **state)
     first, other = guest.vcpu, guest.engine.new_vcpu(guest)
     guest.go_on()
@@ -97,7 +98,7 @@ def test_selectors_are_looked_at_when_a_vcpu_goes_on_after_another(guest: PvGues
     assert failsafe_frame(guest)[:2] == [GOOD_SELECTOR, 0]
 
 
-def run_32_bit(guest: PvGuest, code: bytes, **state: object) -> None:
+def run_32_bit(guest: PvGuest, code: bytes, **state: Any) -> None:
     guest.iret(guest.iret_frame(USER_CODE, FLAT_CS32), b"\x90" + code, **state)
 
 

@@ -1,4 +1,4 @@
-"""PV guests that do what no sane kernel does: what is refused, what crashes the domain, and what stays as it is."""
+"""PV guests that do what no sane kernel does: what is refused, what crashes the domain, what stays as it is."""
 
 from __future__ import annotations
 

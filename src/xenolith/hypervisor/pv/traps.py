@@ -75,7 +75,7 @@ def _trap_infos(vcpu: PvVcpu, table: int) -> Iterator[TrapInfo]:
 
 
 def set_callbacks(vcpu: PvVcpu, event: int, failsafe: int, syscall: int, _a4: int, _a5: int) -> int:
-    """set_callbacks(event, failsafe, syscall): all three at once; Xen leaves out what is no address, and succeeds."""
+    """set_callbacks(event, failsafe, syscall): all three at once, less what is no address, as in Xen."""
     for kind, address in (
         (CallbackType.event, event),
         (CallbackType.failsafe, failsafe),
