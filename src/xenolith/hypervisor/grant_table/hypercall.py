@@ -6,7 +6,8 @@ common/grant_table.c does for an HVM domain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from xenolith.abi.errno import Errno, XenError
@@ -50,7 +51,7 @@ _CMD_MASK = 0xFFF
 _U32 = 0xFFFFFFFF
 
 
-class _Operation(NamedTuple):
+class Operation(NamedTuple):
     """An operation that comes in batches: its argument, and what turns that into its answer."""
 
     layout: Layout[Any]
@@ -58,11 +59,16 @@ class _Operation(NamedTuple):
 
 
 def grant_table_op(
-    table: GrantTable, access: GuestAccess, cmd: int, argument: GuestVirt, count: int
+    table: GrantTable,
+    access: GuestAccess,
+    cmd: int,
+    argument: GuestVirt,
+    count: int,
+    own: Mapping[int, Operation] = MappingProxyType({}),
 ) -> int:
     """Do ``count`` operations (GrantTableOp) on the array at ``argument``; XenError, or 0.
 
-    Continuation when more remains than one batch.
+    ``own`` are operations that are not as an HVM domain's. Continuation when more remains than one batch.
     """
     cmd, count = cmd & _U32, count & _U32
     if count >> 31 or (cmd & ~_CMD_MASK and cmd & _CMD_MASK != GrantTableOp.cache_flush):
@@ -71,7 +77,7 @@ def grant_table_op(
     if query is not None:
         query(table, access, argument, count)
         return 0
-    operation = _OPERATIONS.get(cmd)
+    operation = own.get(cmd) or _OPERATIONS.get(cmd)
     if operation is None:
         raise XenError(Errno.ENOSYS, f"grant table operation {cmd}")
     _do_batch(table, access, operation, argument, min(count, _BATCH))
@@ -82,7 +88,7 @@ def grant_table_op(
 
 
 def _do_batch(
-    table: GrantTable, access: GuestAccess, operation: _Operation, argument: GuestVirt, count: int
+    table: GrantTable, access: GuestAccess, operation: Operation, argument: GuestVirt, count: int
 ) -> None:
     layout, act = operation
     size = layout_of(access, layout).size
@@ -108,11 +114,11 @@ def _swap_grant_ref(table: GrantTable, op: GnttabSwapGrantRef) -> GnttabSwapGran
     return op
 
 
-_OPERATIONS: dict[int, _Operation] = {
-    GrantTableOp.map_grant_ref: _Operation(GNTTAB_MAP_GRANT_REF, map_grant_ref),
-    GrantTableOp.unmap_grant_ref: _Operation(GNTTAB_UNMAP_GRANT_REF, unmap_grant_ref),
-    GrantTableOp.transfer: _Operation(GNTTAB_TRANSFER, _transfer),
-    GrantTableOp.copy: _Operation(GNTTAB_COPY, copy),
-    GrantTableOp.unmap_and_replace: _Operation(GNTTAB_UNMAP_AND_REPLACE, unmap_and_replace),
-    GrantTableOp.swap_grant_ref: _Operation(GNTTAB_SWAP_GRANT_REF, _swap_grant_ref),
+_OPERATIONS: dict[int, Operation] = {
+    GrantTableOp.map_grant_ref: Operation(GNTTAB_MAP_GRANT_REF, map_grant_ref),
+    GrantTableOp.unmap_grant_ref: Operation(GNTTAB_UNMAP_GRANT_REF, unmap_grant_ref),
+    GrantTableOp.transfer: Operation(GNTTAB_TRANSFER, _transfer),
+    GrantTableOp.copy: Operation(GNTTAB_COPY, copy),
+    GrantTableOp.unmap_and_replace: Operation(GNTTAB_UNMAP_AND_REPLACE, unmap_and_replace),
+    GrantTableOp.swap_grant_ref: Operation(GNTTAB_SWAP_GRANT_REF, _swap_grant_ref),
 }

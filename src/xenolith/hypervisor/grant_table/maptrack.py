@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xenolith.abi.grant_table import GrantStatus
+from xenolith.abi.grant_table import GNTMAP_host_map, GrantStatus
 from xenolith.hypervisor.grant_table.active import ActiveEntry, Granter
 from xenolith.hypervisor.grant_table.errors import GrantError
 
@@ -21,6 +21,8 @@ class TrackedMapping(NamedTuple):
     granter: Granter
     active: ActiveEntry
     readonly: bool
+    flags: int = GNTMAP_host_map
+    """GNTMAP_*: how it is mapped."""
 
 
 class Maptrack:
@@ -47,6 +49,10 @@ class Maptrack:
         if mapping is None:
             raise GrantError(GrantStatus.bad_handle, f"there is no handle {handle:#x}")
         return mapping
+
+    def change(self, handle: int, mapping: TrackedMapping) -> None:
+        """A handle in use stands for another mapping."""
+        self._mappings[handle] = mapping
 
     def remove(self, handle: int) -> None:
         """Free a handle that is in use."""

@@ -15,6 +15,7 @@ from xenolith.hypervisor.hypercalls.vcpu_op import vcpu_op
 from xenolith.hypervisor.hypercalls.vm_assist import vm_assist
 from xenolith.hypervisor.hypercalls.xen_version import xen_version
 from xenolith.hypervisor.pv import mmu_update, processor_ops, segments, traps
+from xenolith.hypervisor.pv.grant_mapping import grant_table
 from xenolith.hypervisor.pv.memory_op import memory_op
 from xenolith.hypervisor.pv.mmuext_op import mmuext_op
 
@@ -34,7 +35,7 @@ PV_HANDLERS: dict[int, Handler] = {
     Hypercall.set_timer_op.value: set_timer_op,
     Hypercall.xen_version.value: xen_version,
     Hypercall.console_io.value: console_io,
-    Hypercall.grant_table_op.value: groups.grant_table,
+    Hypercall.grant_table_op.value: grant_table,
     Hypercall.vm_assist.value: vm_assist,
     Hypercall.update_va_mapping_otherdomain.value: mmu_update.update_va_mapping_otherdomain,
     Hypercall.vcpu_op.value: vcpu_op,
