@@ -17,7 +17,7 @@ _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _MARGIN = 6
 """Lines that are not for entries."""
 
-_HELP = "Arrow keys choose, Enter boots, e edits the command line, Esc goes back, q gives up."
+_HELP = "Arrows choose, Enter boots, e edits the command line, Esc: back, q gives up."
 _EDIT_HELP = "Enter boots with this command line, Esc goes back."
 
 
