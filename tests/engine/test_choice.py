@@ -8,9 +8,11 @@ import kvm_host
 import pytest
 
 from xenolith.engine import choice
-from xenolith.engine.choice import VARIABLE, EngineName
+from xenolith.engine.choice import VARIABLE, EngineName, VcpuKind
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm import device, measure
+from xenolith.engine.kvm.figures import KvmFigures
+from xenolith.engine.kvm.pv.ring_3 import Ring3
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,7 @@ def no_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "PATH", "/dev/there-is-none")
     monkeypatch.setattr(choice._Devices, "kvm", None)
     monkeypatch.setattr(choice._Devices, "failure", None)
+    monkeypatch.setattr(choice._Devices, "figures", None)
 
 
 @pytest.mark.usefixtures("no_kvm")
@@ -75,12 +78,45 @@ def test_the_report_tells_how_fast_kvm_is(monkeypatch: pytest.MonkeyPatch) -> No
     kvm_host.device()
     monkeypatch.setenv(VARIABLE, "kvm")
     found = re.fullmatch(
-        r"hvm kvm, pv unicorn; kvm if asked for: ring 0 (native|emulated), "
-        r"(\d+\.\d) million instructions/s",
+        r"hvm kvm, pv kvm; kvm if asked for: ring 0 (native|emulated), "
+        r"(\d+\.\d) million instructions/s(, without Xen's hypercalls)?; "
+        r"ring 3 native, \d+\.\d us a trap",
         choice.report(),
     )
     assert found, choice.report()
     assert (found[1] == "native") == (float(found[2]) > 20)
+
+
+FAST = KvmFigures(3e9, 2e-6, Ring3(True, False, answers_cpuid=True), has_xen=True)
+
+
+@pytest.mark.parametrize(
+    ("figures", "hvm", "pv"),
+    [
+        (None, "unicorn", "unicorn"),
+        (FAST, "kvm", "kvm"),
+        (FAST._replace(ring_0_rate=2e6), "unicorn", "kvm"),
+        (FAST._replace(has_xen=False), "unicorn", "kvm"),
+        (FAST._replace(trap_s=25e-6), "kvm", "unicorn"),
+        (FAST._replace(ring_3=Ring3(True, False, answers_cpuid=False)), "kvm", "unicorn"),
+    ],
+)
+def test_who_wishes_nothing_gets_what_is_faster(
+    monkeypatch: pytest.MonkeyPatch, figures: KvmFigures | None, hvm: str, pv: str
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(choice._Devices, "figures", figures)
+    assert choice.resolve(EngineName.AUTO, VcpuKind.HVM) == hvm
+    assert choice.resolve(EngineName.AUTO, VcpuKind.PV) == pv
+
+
+def test_a_choice_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(choice._Devices, "figures", FAST)
+    assert "2.0 us a trap" in choice.choose(EngineName.AUTO, VcpuKind.PV).why
+    assert choice.choose(EngineName.KVM, VcpuKind.PV).why == "the configuration says so"
+    monkeypatch.setenv(VARIABLE, "unicorn")
+    assert VARIABLE in choice.choose(EngineName.AUTO, VcpuKind.PV).why
 
 
 def test_a_kvm_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

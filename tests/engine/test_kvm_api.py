@@ -26,6 +26,8 @@ STRUCTURES = {
     "kvm_msr_filter": structures.MsrFilter,
     "kvm_device_attr": structures.DeviceAttribute,
     "kvm_fpu": structures.Fpu,
+    "kvm_xen_exit": structures.XenExit,
+    "kvm_xen_hvm_config": structures.XenConfig,
     "kvm_xcr": structures.ExtendedControlRegister,
     "kvm_xcrs": structures.ExtendedControlRegisters,
 }
@@ -37,6 +39,7 @@ RUN_FIELDS = {
     "mmio.is_write": structures.Run.exit.offset + structures.MmioExit.is_write.offset,
     "msr.data": structures.Run.exit.offset + structures.MsrExit.data.offset,
     "internal.data": structures.Run.exit.offset + structures.InternalError.data.offset,
+    "xen.u.hcall.result": structures.Run.exit.offset + structures.XenExit.result.offset,
     "kvm_valid_regs": structures.Run.kvm_valid_regs.offset,
     "s.regs": structures.Run.s.offset,
     "s.regs.sregs": structures.Run.s.offset + structures.SyncedRegisters.sregs.offset,

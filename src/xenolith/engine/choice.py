@@ -5,15 +5,17 @@ Nothing above this package knows an engine but by its name.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from xenolith.engine.hvm import EngineError, HvmEngine
 from xenolith.engine.kvm.api import JAIL_REQUESTS
 from xenolith.engine.kvm.device import KvmDevice
 from xenolith.engine.kvm.engine import KvmEngine
-from xenolith.engine.kvm.measure import NATIVE_RATE, ring_0_rate
+from xenolith.engine.kvm.figures import KvmFigures, measure
 from xenolith.engine.kvm.pv.engine import KvmPvEngine
 from xenolith.engine.kvm.pv.measure import measure_ring_3
 from xenolith.engine.kvm.pv.traps import load_run
@@ -21,6 +23,7 @@ from xenolith.engine.pv import PvEngine
 from xenolith.engine.unicorn.engine import UnicornEngine
 from xenolith.engine.unicorn.machine import prepare_machine
 from xenolith.engine.unicorn.pv.engine import UnicornPvEngine
+from xenolith.engine.unicorn.pv.pauses import prepare_pauses
 from xenolith.engine.unicorn.pv.traps import load_traps
 from xenolith.machine.memory import MachineMemory
 
@@ -35,23 +38,54 @@ class EngineName(StrEnum):
     KVM = "kvm"
 
 
+class VcpuKind(StrEnum):
+    """What engines run."""
+
+    HVM = "hvm"
+    PV = "pv"
+
+
+class Choice(NamedTuple):
+    """An engine, and why it is that."""
+
+    engine: EngineName
+    why: str
+
+    def __str__(self) -> str:
+        return f"runs on {self.engine}: {self.why}"
+
+
 class _Devices:
-    """What this process has opened for its engine, or why it could not."""
+    """What this process has opened for its engine, or why it could not; and what has been measured."""
 
     kvm: KvmDevice | None = None
     failure: EngineError | None = None
+    figures: KvmFigures | None = None
+    """Those of :func:`report`, in the process that called it and all that it forks."""
 
 
-def resolve(wanted: EngineName) -> EngineName:
+def choose(wanted: EngineName, kind: VcpuKind) -> Choice:
     """The engine that a wish comes to; EngineError if the environment names none that exists."""
     if wanted is not EngineName.AUTO:
-        return wanted
+        return Choice(wanted, "the configuration says so")
     named = os.environ.get(VARIABLE) or EngineName.AUTO
     try:
         name = EngineName(named)
     except ValueError:
         raise EngineError(f"{VARIABLE}={named}: expected one of {', '.join(EngineName)}") from None
-    return EngineName.UNICORN if name is EngineName.AUTO else name
+    if name is not EngineName.AUTO:
+        return Choice(name, f"{VARIABLE} says so")
+    figures = _Devices.figures
+    if figures is None:
+        return Choice(EngineName.UNICORN, "KVM was not measured, or cannot be used")
+    if figures.suits_hvm if kind is VcpuKind.HVM else figures.suits_pv:
+        return Choice(EngineName.KVM, f"it is faster on this host: {figures}")
+    return Choice(EngineName.UNICORN, f"KVM would be slower on this host, or not run it: {figures}")
+
+
+def resolve(wanted: EngineName, kind: VcpuKind = VcpuKind.HVM) -> EngineName:
+    """:func:`choose` without the reason."""
+    return choose(wanted, kind).engine
 
 
 def open_devices(wanted: EngineName) -> Sequence[int]:
@@ -60,7 +94,7 @@ def open_devices(wanted: EngineName) -> Sequence[int]:
     A failure is told when the engine is made.
     """
     try:
-        if resolve(wanted) is not EngineName.KVM:
+        if all(resolve(wanted, kind) is not EngineName.KVM for kind in VcpuKind):
             return ()
         _Devices.kvm = KvmDevice.open()
     except EngineError as failure:
@@ -89,9 +123,10 @@ def new_pv_engine(
 ) -> tuple[MachineMemory, PvEngine]:
     """As :func:`new_hvm_engine` for PV vCPUs."""
     memory = MachineMemory(frames)
-    if resolve(wanted) is EngineName.KVM:
-        device = _kvm()
-        return memory, KvmPvEngine(device, memory, measure_ring_3(device))
+    if resolve(wanted, VcpuKind.PV) is EngineName.KVM:
+        device, figures = _kvm(), _Devices.figures
+        ring_3 = measure_ring_3(device) if figures is None else figures.ring_3
+        return memory, KvmPvEngine(device, memory, ring_3)
     return memory, UnicornPvEngine(memory)
 
 
@@ -106,21 +141,25 @@ def report() -> str:
     It takes some milliseconds, on the main thread.
     """
     try:
-        chosen = f"hvm {resolve(EngineName.AUTO)}, pv {EngineName.UNICORN}"
-    except EngineError as failure:
-        chosen = str(failure)
-    try:
-        rate = ring_0_rate(KvmDevice.open())
+        _Devices.figures = measure(KvmDevice.open())
+        told = f"kvm if asked for: {_Devices.figures}"
     except (EngineError, OSError) as failure:
-        return f"{chosen}; no kvm: {failure}"
-    kind = "native" if rate > NATIVE_RATE else "emulated"
-    return f"{chosen}; kvm if asked for: ring 0 {kind}, {rate / 1e6:.1f} million instructions/s"
+        told = f"no kvm: {failure}"
+    # What was measured with goes now, and not in some process that is forked from this one.
+    gc.collect()
+    try:
+        return (
+            ", ".join(f"{kind} {resolve(EngineName.AUTO, kind)}" for kind in VcpuKind) + f"; {told}"
+        )
+    except EngineError as failure:
+        return f"{failure}; {told}"
 
 
 def prepare_engines() -> None:
     """Load and verify what domain processes, forked from this one, would otherwise load each."""
     prepare_machine()
     load_traps()
+    prepare_pauses()
     load_run()
 
 

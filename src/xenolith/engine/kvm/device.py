@@ -25,6 +25,8 @@ _NEEDED = {
     api.KVM_CAP_X86_MSR_FILTER: "MSR filters (KVM_CAP_X86_MSR_FILTER)",
 }
 
+_XEN_NEEDED = api.KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL
+
 _TSS_ADDRESS = 0xFEFFD000
 _IDENTITY_MAP_ADDRESS = 0xFEFFC000
 """Where Intel processors that cannot run real mode otherwise keep three pages and one."""
@@ -76,6 +78,11 @@ class KvmDevice:
         return cls(fd)
 
     @cached_property
+    def has_xen(self) -> bool:
+        """Whether hypercalls can come from KVM as exits of their own."""
+        return bool(request(self.fd, api.KVM_CHECK_EXTENSION, api.KVM_CAP_XEN_HVM) & _XEN_NEEDED)
+
+    @cached_property
     def supported_cpuid(self) -> dict[tuple[int, int], Leaf]:
         """What KVM can let guests see, by leaf and subleaf (0 where there is only one)."""
         cpuid = structures.Cpuid(nent=structures.MAX_CPUID_ENTRIES)
@@ -125,6 +132,11 @@ class KvmMachine:
             entry.base, entry.nmsrs = msrs.start, len(msrs)
             entry.bitmap = ctypes.addressof(bitmap)
         request(self.fd, api.KVM_X86_SET_MSR_FILTER, allowed)
+
+    def intercept_hypercalls(self, msr: int) -> None:
+        """Have VMMCALL and VMCALL exit. ``msr`` is that of the hypercall page, whose writes must exit, too."""
+        config = structures.XenConfig(flags=api.KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, msr=msr)
+        request(self.fd, api.KVM_XEN_HVM_CONFIG, config)
 
     def create_vcpu(self, number: int) -> tuple[int, mmap.mmap]:
         """A vCPU's descriptor, and the page of its struct kvm_run."""

@@ -15,6 +15,9 @@ from xenolith.engine.kvm.vcpu import HYPERCALL_INSTRUCTION, KvmVcpu
 from xenolith.machine.address import Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
+_HYPERCALL_MSR = 0x40000000
+"""Any of Xen's range: its writes come to the hypervisor first."""
+
 
 class KvmEngine:
     """One domain's engine, over its memory; all of it but :meth:`kick` belongs to one thread."""
@@ -24,6 +27,8 @@ class KvmEngine:
     def __init__(self, device: KvmDevice, memory: MachineMemory) -> None:
         self.machine = device.create_machine()
         self.machine.report_msrs(DIRECT_MSRS)
+        if device.has_xen:
+            self.machine.intercept_hypercalls(_HYPERCALL_MSR)
         self.space = AddressSpace(self.machine, memory)
         self.stopping = False
         """Whether the run is to end."""

@@ -141,6 +141,20 @@ class InternalError(ctypes.Structure):
     _fields_ = (("suberror", c_uint32), ("ndata", c_uint32), ("data", c_uint64 * 16))
 
 
+class XenExit(ctypes.Structure):
+    """``xen`` of struct kvm_run, for hypercalls."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("padding", c_uint32),
+        ("longmode", c_uint32),
+        ("cpl", c_uint32),
+        ("input", c_uint64),
+        ("result", c_uint64),
+        ("params", c_uint64 * 6),
+    )
+
+
 class ExitInformation(ctypes.Union):
     """What struct kvm_run tells about an exit, by its reason."""
 
@@ -150,6 +164,7 @@ class ExitInformation(ctypes.Union):
         ("mmio", MmioExit),
         ("msr", MsrExit),
         ("internal", InternalError),
+        ("xen", XenExit),
         ("padding", c_uint8 * 256),
     )
 
@@ -211,6 +226,20 @@ class Address(ctypes.Structure):
     """A __u64 that is handed over by its address."""
 
     _fields_ = (("value", c_uint64),)
+
+
+class XenConfig(ctypes.Structure):
+    """struct kvm_xen_hvm_config."""
+
+    _fields_ = (
+        ("flags", c_uint32),
+        ("msr", c_uint32),
+        ("blob_addr_32", c_uint64),
+        ("blob_addr_64", c_uint64),
+        ("blob_size_32", c_uint8),
+        ("blob_size_64", c_uint8),
+        ("pad2", c_uint8 * 30),
+    )
 
 
 class Interrupt(ctypes.Structure):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HYPERCALL_PORT = 0x7E
 """The one port at whose exits RIP is always behind the OUT (KVM_X86_QUIRK_OUT_7E_INC_RIP)."""
 HYPERCALL_INSTRUCTION = b"\x66\xe7" + bytes([HYPERCALL_PORT])
-"""out 0x7e, ax: VMMCALL is KVM's own, except on hosts with its support for Xen."""
+"""out 0x7e, ax: VMMCALL is KVM's own, except on hosts with its support for Xen. Either takes three bytes."""
 
 _APIC_BASE, _APIC_IS_BOOTSTRAP = 0xFEE00800, 0x100
 _TABLE_LIMIT = 0xFFFF
@@ -45,6 +45,7 @@ class KvmVcpu:
             api.KVM_EXIT_IRQ_WINDOW_OPEN: self._nothing,
             api.KVM_EXIT_INTR: self._nothing,
             api.KVM_EXIT_SHUTDOWN: handler.triple_fault,
+            api.KVM_EXIT_XEN: self._xen,
             api.KVM_EXIT_X86_RDMSR: self._read_msr,
             api.KVM_EXIT_X86_WRMSR: self._write_msr,
         }
@@ -119,6 +120,16 @@ class KvmVcpu:
                 self._handler.write_port(port, size, int.from_bytes(data, "little"))
             else:
                 data[:] = self._handler.read_port(port, size).to_bytes(size, "little")
+
+    def _xen(self) -> None:
+        """VMMCALL or VMCALL."""
+        call = self.run_page.exit.xen
+        if call.type != api.KVM_EXIT_XEN_HCALL:
+            self._fail()
+        # KVM goes behind the instruction first, so that it leaves RAX and RIP alone afterwards.
+        call.result = self.registers.rax
+        self.processor.complete()
+        self._handler.hypercall()
 
     def _mmio(self) -> None:
         mmio = self.run_page.exit.mmio

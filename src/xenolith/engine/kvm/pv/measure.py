@@ -5,17 +5,21 @@ There are hosts whose KVM runs guests on copies of their page tables, and hosts 
 
 from __future__ import annotations
 
+import ctypes
 import time
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm.device import KvmDevice
 from xenolith.engine.kvm.pv.engine import KvmPvEngine
 from xenolith.engine.kvm.pv.reserved_area import CALL_STUBS
 from xenolith.engine.kvm.pv.ring_3 import Ring3
-from xenolith.engine.pv import PvCpuState
+from xenolith.engine.pv import NativeCalls, PvCpuState
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
+
+_libc = ctypes.CDLL(None)
 
 _FRAMES = 16
 _INFO, _CODE, _STACK, _ONE, _OTHER, _ROOT = range(6)
@@ -26,6 +30,12 @@ _BASE = 0x40_0000
 _MASK = 1
 _CS, _SS = 0xE033, 0xE02B
 _BRAND_LEAF, _BRAND = 0x80000002, 0x6F6E6558
+_CALL_OFTEN = b"\x0f\x05" + b"\x48\xff\xcb" + b"\x75\xf9" + b"\x0f\x0b"
+"""1: syscall; dec rbx; jnz 1b; ud2"""
+_TRAPS, _RUNS = 50, 3
+_DONE = 1
+"""What abs() returns of it is what native code returns of a hypercall that is done with."""
+
 _LOW32 = (1 << 32) - 1
 _PATIENCE_S = 1.0
 
@@ -70,6 +80,14 @@ class _Guest:
         """Whether the stub's OUT was done with when it exited."""
         return bool(self._vcpu.run_page.s.regs.rip != CALL_STUBS)
 
+    def trap_seconds(self) -> float:
+        """How long a hypercall takes that native code answers."""
+        answer = ctypes.cast(_libc.abs, ctypes.c_void_p).value or 0
+        self._engine.call_natively(NativeCalls(_DONE, answer, answer))
+        begin = time.perf_counter()
+        self._run(_CALL_OFTEN, 0, rbx=_TRAPS)
+        return (time.perf_counter() - begin) / _TRAPS
+
     def brand(self) -> int:
         """A word of the processor's brand."""
         return self._run(_CPUID_AND_CALL, _BRAND_LEAF)
@@ -88,8 +106,9 @@ class _Guest:
         return False
 
     def invalid_opcode(self) -> bool:
-        """See TrapHandler."""
-        return False
+        """See TrapHandler: the end of what makes hypercalls that nobody hears of."""
+        self.hypercall()
+        return True
 
     def write_protected(self, address: GuestVirt) -> bool:
         """See TrapHandler."""
@@ -101,34 +120,49 @@ class _Guest:
             return _BRAND, _BRAND, _BRAND, _BRAND
         return self._supported.get((leaf, subleaf), (0, 0, 0, 0))
 
+    def pause(self) -> None:
+        """See TrapHandler: no exit of KVM's."""
+
     def crash(self, why: str) -> None:
         """See TrapHandler."""
         raise EngineError(f"KVM does not run ring 3: {why}")
 
-    def _run(self, code: bytes, rax: int) -> int:
-        """What RBX is when the code has made its hypercall."""
+    def _run(self, code: bytes, rax: int, rbx: int = 0) -> int:
+        """What RBX is when the code has made its hypercall, or come to an UD2."""
         self._memory.write(_CODE << PAGE_SHIFT, code)
         rip = GuestVirt(_BASE + _CODE * PAGE_SIZE)
         stack = GuestVirt(_BASE + (_STACK + 1) * PAGE_SIZE)
-        self._vcpu.reset(PvCpuState(rip, stack, _CS, _SS, Mfn(_ROOT), general={"rax": rax}))
+        general = {"rax": rax, "rbx": rbx}
+        self._vcpu.reset(PvCpuState(rip, stack, _CS, _SS, Mfn(_ROOT), general=general))
         self._called = False
         deadline = time.monotonic() + _PATIENCE_S
         while not self._called:
             self._vcpu.run()
             if time.monotonic() > deadline:
                 raise EngineError("KVM does not get through three instructions in ring 3")
-        rbx: int = self._vcpu.registers.rbx
-        return rbx & _LOW32
+        result: int = self._vcpu.registers.rbx
+        return result & _LOW32
 
     def _link(self, table: int, index: int, frame: int) -> None:
         self._words[(table << PAGE_SHIFT >> 3) + index] = frame << PAGE_SHIFT | _ALL_RIGHTS
 
 
-@cache
 def measure_ring_3(device: KvmDevice) -> Ring3:
-    """Find out; EngineError if ring 3 does not run. It takes a millisecond, once in a process."""
+    """Find out; EngineError if ring 3 does not run. It takes some milliseconds."""
+    with _guest(device) as guest:
+        return Ring3(guest.sees_change(), guest.moves_rip(), guest.brand() == _BRAND)
+
+
+def trap_seconds(device: KvmDevice) -> float:
+    """How long a trap out of ring 3 and back takes, with nothing done meanwhile; EngineError."""
+    with _guest(device) as guest:
+        return min(guest.trap_seconds() for _ in range(_RUNS))
+
+
+@contextmanager
+def _guest(device: KvmDevice) -> Iterator[_Guest]:
     guest = _Guest(device)
     try:
-        return Ring3(guest.sees_change(), guest.moves_rip(), guest.brand() == _BRAND)
+        yield guest
     finally:
         guest.close()
