@@ -19,6 +19,7 @@ LIBRARIES = [
         "engine.kvm.pv._run",
         "engine.unicorn._hooks",
         "engine.unicorn._short_cuts",
+        "engine.unicorn.pv._pauses",
         "engine.unicorn.pv._traps",
         "hypervisor.grant_table._grants",
         "hypervisor.pv._mmu",

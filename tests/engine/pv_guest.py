@@ -75,6 +75,7 @@ class PvGuest:
         self.on_call: Callable[[], None] = self.engine.stop
         self.on_frame: Callable[[], None] = self.engine.stop
         self.emulates = False
+        self.pauses = 0
         self._build_page_tables()
         for number in range(512):
             # mov r15d, number; syscall with a hypercall's number in it
@@ -108,6 +109,9 @@ class PvGuest:
     def write_protected(self, address: GuestVirt) -> bool:
         self.faults.append(("wp", address))
         return self._skip(14)
+
+    def pause(self) -> None:
+        self.pauses += 1
 
     def _skip(self, _vector: int) -> bool:
         """Pretend to have done an instruction of two bytes, if the test wants that."""

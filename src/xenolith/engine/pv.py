@@ -89,6 +89,9 @@ class TrapHandler(Protocol):
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         """Return EAX, EBX, ECX and EDX, where the engine can intercept the instruction."""
 
+    def pause(self) -> None:
+        """PAUSE, where the engine can tell; RIP is already behind it. Only asked for with several vCPUs."""
+
     def crash(self, why: str) -> None:
         """The guest cannot go on: its kernel has nowhere to take a trap."""
 

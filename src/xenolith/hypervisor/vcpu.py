@@ -91,6 +91,10 @@ class Vcpu(ABC):
         self._polls = True
         self.domain.scheduler.block(self)
 
+    def pause(self) -> None:
+        """PAUSE: the vCPU spins for another one, which is to run."""
+        self.domain.scheduler.yield_now()
+
     def _sleep(self) -> None:
         if self._polls:
             # Something else has ended its last poll, whose events must not end this sleep.

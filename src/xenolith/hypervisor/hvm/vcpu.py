@@ -145,10 +145,6 @@ class HvmVcpu(Vcpu):
         elif self.pending_vector() < 0:
             self._sleep()
 
-    def pause(self) -> None:
-        """PAUSE: the vCPU spins for another one."""
-        self.domain.scheduler.yield_now()
-
     def triple_fault(self) -> None:
         """Three faults within each other: what HVM_PARAM_TRIPLE_FAULT_REASON says."""
         self.domain.triple_fault(self)

@@ -15,6 +15,7 @@ from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.pv.breakpoints import Breakpoints
 from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
+from xenolith.engine.unicorn.pv.pauses import PauseWatch
 from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
 from xenolith.engine.unicorn.pv.traps import CRASHES, install_traps, load_traps
 from xenolith.engine.unicorn.pv.vcpu import UnicornPvVcpu
@@ -75,6 +76,7 @@ class UnicornPvEngine:
         machine.save(self._blank_context)
         self._current: UnicornPvVcpu | None = None
         self._vcpus = 0
+        self._pauses: PauseWatch | None = None
         self._starting_slices = _STARTING_SLICES
         self._loops_left = _LOOPS
         self._code = ctypes.create_string_buffer(_CODE_BYTES)
@@ -86,6 +88,10 @@ class UnicornPvEngine:
     def new_vcpu(self, handler: TrapHandler) -> UnicornPvVcpu:
         """See PvEngine."""
         number, self._vcpus = self._vcpus, self._vcpus + 1
+        if number == 1:
+            # A vCPU that is alone has nobody to wait for.
+            read = ctypes.cast(self.traps.xenolith_pv_read, ctypes.c_void_p).value or 0
+            self._pauses = PauseWatch(self.machine, read, self.context_address, self._on_pause)
         return UnicornPvVcpu(self, handler, number)
 
     def fill_reserved_slots(self, level4: Mfn) -> None:
@@ -149,6 +155,8 @@ class UnicornPvEngine:
     def close(self) -> None:
         """Release the emulator; neither the engine nor its vCPUs may be used afterwards."""
         self.machine.close()
+        if self._pauses is not None:
+            self._pauses.end()
 
     def on_hypercall(self) -> None:
         """TrapSink."""
@@ -180,6 +188,13 @@ class UnicornPvEngine:
             registers.rax, registers.rbx, registers.rcx, registers.rdx = (
                 self._current.handler.cpuid(registers.rax & _LOW32, registers.rcx & _LOW32)
             )
+        except BaseException as failure:
+            self._fail(failure)
+
+    def _on_pause(self) -> None:
+        assert self._current is not None
+        try:
+            self._current.handler.pause()
         except BaseException as failure:
             self._fail(failure)
 
