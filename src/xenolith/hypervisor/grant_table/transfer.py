@@ -5,6 +5,8 @@ Behaves as gnttab_prepare_for_transfer and the end of gnttab_transfer in Xen's c
 
 from __future__ import annotations
 
+from typing import Any
+
 from xenolith.abi.grant_table import (
     GRANT_ENTRY_V1,
     GRANT_ENTRY_V2,
@@ -13,6 +15,7 @@ from xenolith.abi.grant_table import (
     GTF_transfer_committed,
     GTF_transfer_completed,
 )
+from xenolith.abi.layout import Layout
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.table import GrantTable
 from xenolith.machine.address import PAGE_SIZE, Mfn
@@ -21,8 +24,8 @@ _COMPLETED = GTF_accept_transfer | GTF_transfer_committed | GTF_transfer_complet
 
 
 def accept_transfer(table: GrantTable, ref: int, domid: int, mfn: Mfn) -> None:
-    """Tell an entry that waits for a frame of domain ``domid`` that this one has come; GrantError(general_error)."""
-    layout = GRANT_ENTRY_V1 if table.version == 1 else GRANT_ENTRY_V2
+    """Tell an entry that waits for a frame of domain ``domid`` that this one has come; GrantError."""
+    layout: Layout[Any] = GRANT_ENTRY_V1 if table.version == 1 else GRANT_ENTRY_V2
     if ref >= table.count:
         raise GrantError(GrantStatus.general_error, f"there is no reference {ref}")
     at = ref * layout.size

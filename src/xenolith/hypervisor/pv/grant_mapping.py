@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import XenError
 from xenolith.abi.grant_table import (
-    GNTMAP_contains_pte,
-    GNTMAP_device_map,
-    GNTMAP_host_map,
-    GNTMAP_readonly,
     GNTTAB_MAP_GRANT_REF,
     GNTTAB_TRANSFER,
     GNTTAB_UNMAP_AND_REPLACE,
     GNTTAB_UNMAP_GRANT_REF,
+    GNTMAP_contains_pte,
+    GNTMAP_device_map,
+    GNTMAP_host_map,
+    GNTMAP_readonly,
     GnttabMapGrantRef,
     GnttabTransfer,
     GnttabUnmapAndReplace,
