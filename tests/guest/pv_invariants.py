@@ -41,17 +41,25 @@ class _Walk:
         start = mfn << PAGE_SHIFT >> 3
         for slot, entry in enumerate(self.words[start : start + 512].tolist()):
             if entry & _P and not (level is PageType.L4 and slot in _XEN_SLOTS):
-                self._follow(entry, level)
+                self._follow(mfn, entry, level)
 
-    def _follow(self, entry: int, level: PageType) -> None:
+    def _follow(self, table: int, entry: int, level: PageType) -> None:
         mfn = (entry & _ADDRESS) >> PAGE_SHIFT
         assert mfn < self.frames, f"an entry {entry:#x} of {level.name}"
         assert entry & _US and not entry & _FORBIDDEN, f"an entry {entry:#x} of {level.name}"
-        if level is not PageType.L1:
+        if level is not PageType.L1 and not entry & _RW and self._is(mfn, level):
+            # A linear entry, by which the guest sees its tables.
+            if mfn != table:
+                self.use(mfn, level)
+        elif level is not PageType.L1:
             self.use(mfn, PageType(level - 1))
         elif entry & _RW:
             self.uses[mfn] += 1
             self.writable.add(mfn)
+
+    def _is(self, mfn: int, level: PageType) -> bool:
+        word = self.info[mfn]
+        return bool(word & COUNT) and word >> TYPE_SHIFT == level
 
 
 def check_invariants(domain: PvDomain) -> None:

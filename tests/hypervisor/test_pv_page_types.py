@@ -86,11 +86,21 @@ class Guest(RuleBasedStateMachine):
                 value = self.word(mfn, slot)
                 if value & P and not (level is PageType.L4 and 256 <= slot < 272):
                     assert not value & (LARGE | GLOBAL | PCD)
-                    walk((value & ADDRESS) >> PAGE_SHIFT, PageType(level - 1))
+                    target = (value & ADDRESS) >> PAGE_SHIFT
+                    linear = self.is_linear(mfn, level, value)
+                    walk(target, level if linear else PageType(level - 1))
 
         for mfn in self.pinned:
             walk(mfn, PageType(self.types.info[mfn] >> TYPE_SHIFT))
         return found
+
+    def is_linear(self, mfn: int, level: PageType, value: int) -> bool:
+        """Whether an entry names a table of its own level: nothing can be written by way of it."""
+        target = (value & ADDRESS) >> PAGE_SHIFT
+        if target != mfn and self.types.type_of(target) is not level:
+            return False
+        assert not value & RW
+        return True
 
     @rule(
         mfn=frames,
@@ -176,7 +186,8 @@ class Guest(RuleBasedStateMachine):
                 assert target < FRAMES
                 assert target not in FOREIGN
                 if level is not PageType.L1:
-                    uses[target] += 1
+                    if target != mfn:
+                        uses[target] += 1
                 elif value & RW:
                     assert target not in tables, f"frame {mfn} maps table {target} writable"
                     uses[target] += 1
@@ -266,6 +277,35 @@ def test_a_table_is_refused_whole_or_not_at_all(tables: Tables) -> None:
     with pytest.raises(XenError):
         tables.types.pin(5, PageType.L1)
     assert tables.types.type_of(6) is PageType.NONE
+
+
+def test_tables_may_be_seen_but_not_written_by_linear_entries(tables: Tables) -> None:
+    assert tables.refuses(4, 7, entry(4, P | RW))
+    assert not tables.refuses(4, 7, entry(4, P))
+    tables.types.unpin(4)
+    assert not any(info & COUNT for info in tables.types.info)
+
+
+def test_no_chain_of_linear_entries_keeps_itself_in_use(tables: Tables) -> None:
+    for mfn in (6, 7):
+        tables.types.pin(mfn, PageType.L4)
+    assert not tables.refuses(4, 7, entry(6, P))
+    assert tables.refuses(6, 7, entry(4, P))
+    assert tables.refuses(6, 7, entry(7, P))
+    assert tables.refuses(7, 7, entry(4, P))
+    assert not tables.refuses(7, 7, entry(6, P))
+    assert not tables.refuses(6, 7, entry(6, P))
+    tables.types.unpin(6)
+    assert tables.types.type_of(6) is PageType.L4
+    tables.types.unpin(4)
+    tables.types.unpin(7)
+    assert not any(info & COUNT for info in tables.types.info)
+
+
+def test_a_linear_entry_names_a_table_in_use(tables: Tables) -> None:
+    assert tables.refuses(4, 7, entry(5, P | LARGE))
+    assert tables.refuses(4, 7, entry(1, P))
+    assert tables.refuses(3, 7, entry(4, P))
 
 
 def test_accessed_and_dirty_bits_are_kept_where_asked_for(tables: Tables) -> None:

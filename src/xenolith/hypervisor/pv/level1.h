@@ -192,8 +192,11 @@ void xenolith_mmu_invalidate_l1(struct mmu *mmu, uint64_t mfn)
         put_l1_entry(mmu, table[index]);
 }
 
-/* The machine address of the entry of level 1 for an address; 0 where there is none. */
-static uint64_t find_slot(const struct mmu *mmu, uint64_t root, uint64_t address)
+/*
+ * The machine address of the entry of level 1 for an address, and what the entries above it have in common; 0 where
+ * there is none.
+ */
+static uint64_t find_slot_and_rights(const struct mmu *mmu, uint64_t root, uint64_t address, uint64_t *rights)
 {
     uint64_t table = root & ADDRESS;
     int shift;
@@ -208,17 +211,27 @@ static uint64_t find_slot(const struct mmu *mmu, uint64_t root, uint64_t address
         entry = *word_at(mmu, table + 8 * (address >> shift & 511));
         if (!(entry & PRESENT) || entry & LARGE)
             return 0;
+        *rights &= entry;
         table = entry & ADDRESS;
     }
     return table / PAGE_BYTES < mmu->frames ? table + 8 * (address >> 12 & 511) : 0;
 }
 
+static uint64_t find_slot(const struct mmu *mmu, uint64_t root, uint64_t address)
+{
+    uint64_t rights = ~(uint64_t)0;
+
+    return find_slot_and_rights(mmu, root, address, &rights);
+}
+
 /* The word at an aligned address of the guest's; NULL where it has none. */
 static uint64_t *guest_word(const struct mmu *mmu, uint64_t root, uint64_t address, int write)
 {
-    uint64_t slot = find_slot(mmu, root, address), wanted = PRESENT | (write ? WRITABLE : 0), *entry, mfn;
+    uint64_t wanted = PRESENT | (write ? WRITABLE : 0), rights = ~(uint64_t)0, *entry, mfn;
+    uint64_t slot = find_slot_and_rights(mmu, root, address, &rights);
 
-    if (!slot || address % 8)
+    /* the upper levels count, too: linear ones would show tables */
+    if (!slot || address % 8 || (rights & wanted) != wanted)
         return NULL;
     entry = word_at(mmu, slot);
     mfn = (*entry & ADDRESS) / PAGE_BYTES;

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.table_changes import TableChanges
 from xenolith.hypervisor.pv.descriptors import check_descriptor_page
+from xenolith.hypervisor.pv.linear_page_tables import LinearPageTables
 from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
 from xenolith.machine.address import PAGE_SHIFT, Mfn
@@ -45,6 +46,7 @@ class PageTables:
         self._changes = changes
         self._words = memory.view.cast("Q")
         self._types = types
+        self._linear = LinearPageTables(types)
         self._fill_reserved_slots = fill_reserved_slots
         types.validate = self.validate
         types.invalidate = self.invalidate
@@ -60,18 +62,17 @@ class PageTables:
                 raise XenError(Errno.EINVAL, f"entry {index} of level 1")
             return
         table = self._table(mfn)
-        get = self._get_l1e if kind is PageType.L1 else self._getter(kind)
         counted: list[int] = []
         try:
             for index, entry in enumerate(table.tolist()):
                 if entry & PRESENT and not (kind is PageType.L4 and index in _XEN_SLOTS):
-                    get(entry)
+                    self._get(mfn, kind, entry)
                     counted.append(entry)
                     if not entry & USER:
                         table[index] = entry | USER
         except XenError:
             for entry in counted:
-                self._put(kind, entry)
+                self._put(mfn, kind, entry)
             raise
         if kind is PageType.L4:
             self._fill_reserved_slots(mfn)
@@ -89,7 +90,7 @@ class PageTables:
                 table[index] = 0
         for entry in table.tolist():
             if entry & PRESENT:
-                self._put(kind, entry)
+                self._put(mfn, kind, entry)
 
     def update(self, address: int, value: int, kept: int = 0) -> None:
         """Store an entry at a machine byte address; of the old one, the bits ``kept`` stay. XenError(EINVAL)."""
@@ -128,12 +129,12 @@ class PageTables:
         at = (mfn << PAGE_SHIFT >> 3) + index
         old = self._words[at]
         if value & PRESENT:
-            self._getter(kind)(value)
+            self._get(mfn, kind, value)
             self._store(at, value | USER | old & kept)
         else:
             self._store(at, value)
         if old & PRESENT:
-            self._put(kind, old)
+            self._put(mfn, kind, old)
 
     def _store(self, at: int, value: int) -> None:
         """Write an entry of a page table that is in use."""
@@ -150,19 +151,27 @@ class PageTables:
         elif not self._types.is_present(mfn):
             raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not the domain's")
 
-    def _getter(self, kind: PageType) -> Callable[[int], None]:
-        below = PageType(kind - 1)
+    def _get(self, table: int, kind: PageType, entry: int) -> None:
+        """Count what an entry of ``table`` uses."""
+        if kind is PageType.L1:
+            self._get_l1e(entry)
+            return
+        if entry & _DISALLOWED:
+            raise XenError(Errno.EINVAL, f"an entry {entry:#x} of level {kind.value}")
+        target = (entry & _ADDRESS) >> PAGE_SHIFT
+        try:
+            self._types.get(target, PageType(kind - 1))
+        except XenError:
+            if entry & WRITABLE or not self._linear.get(table, kind, target):
+                raise
 
-        def get(entry: int) -> None:
-            if entry & _DISALLOWED:
-                raise XenError(Errno.EINVAL, f"an entry {entry:#x} of level {kind.value}")
-            self._types.get((entry & _ADDRESS) >> PAGE_SHIFT, below)
-
-        return get
-
-    def _put(self, kind: PageType, entry: int) -> None:
-        if kind is not PageType.L1 or entry & WRITABLE:
-            self._types.put((entry & _ADDRESS) >> PAGE_SHIFT)
+    def _put(self, table: int, kind: PageType, entry: int) -> None:
+        target = (entry & _ADDRESS) >> PAGE_SHIFT
+        if kind is PageType.L1:
+            if entry & WRITABLE:
+                self._types.put(target)
+        elif not self._linear.put(table, kind, target):
+            self._types.put(target)
 
     def _table(self, mfn: int) -> memoryview:
         start = mfn << PAGE_SHIFT >> 3

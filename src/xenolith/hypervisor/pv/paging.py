@@ -24,6 +24,7 @@ class PvPaging:
     def __init__(self, memory: MachineMemory, registers: PvRegisters) -> None:
         self._view = memory.view
         self._words = memory.view.cast("Q")
+        self._size = memory.size
         self._registers = registers
 
     def copy_from(self, address: GuestVirt, size: int) -> bytes:
@@ -55,13 +56,24 @@ class PvPaging:
     def translate(self, address: GuestVirt, *, write: bool = False) -> int:
         """The machine byte address behind a guest-virtual one, for reading or writing."""
         at, entry = self.leaf(address)
-        wanted = _WRITABLE if write else 0
-        if entry & wanted != wanted:
+        if write and not (entry & _WRITABLE and self._is_writable_above(address)):
+            raise _fault(address)
+        if entry & _ADDRESS >= self._size:
             raise _fault(address)
         bits = _ACCESSED | _DIRTY if write else _ACCESSED
         if entry & bits != bits:
             self._words[at >> 3] = entry | bits
         return entry & _ADDRESS | address & PAGE_SIZE - 1
+
+    def _is_writable_above(self, address: int) -> bool:
+        """Whether the entries of the upper levels let an address be written: linear ones would show tables."""
+        table = self._registers.cr3 & _ADDRESS
+        for shift in _SHIFTS[:-1]:
+            entry = self._words[table + (address >> shift - 3 & 0xFF8) >> 3]
+            if not entry & _WRITABLE:
+                return False
+            table = entry & _ADDRESS
+        return True
 
     def leaf(self, address: int) -> tuple[int, int]:
         """The machine address of the level 1 entry that maps an address, and the entry; XenError(EFAULT)."""
@@ -84,6 +96,9 @@ class PvPaging:
             if not entry & _PRESENT:
                 break
             table = entry & _ADDRESS
+            if table >= self._size:
+                # Linear page tables show Xen's own entries, too.
+                break
         raise _fault(address)
 
 
