@@ -85,6 +85,17 @@ class GuestBuilder:
             self._built[name] = image
         return self._built[name]
 
+    def build_folder(self, folder: Path) -> Path:
+        """The image of a guest that is all C files of a folder."""
+        if folder.name not in self._built:
+            if _COMPILER is None or not _XEN_HEADERS.is_dir():
+                pytest.skip("building guests needs gcc and Xen's public headers (libxen-dev)")
+            image = self._directory / folder.name
+            parts = [*sorted(folder.glob("*.c")), *self._objects()]
+            _compile(*self._flags, *_LINK_FLAGS, "-o", str(image), *map(str, parts))
+            self._built[folder.name] = image
+        return self._built[folder.name]
+
     def _objects(self) -> list[Path]:
         if not self._runtime:
             for source in self._family.sources():
