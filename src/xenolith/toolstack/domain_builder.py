@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xenolith.backends.block.requests import load_requests
 from xenolith.builder.errors import BuildError
-from xenolith.engine.choice import prepare_engines
+from xenolith.engine.choice import EngineName, VcpuKind, choose, prepare_engines
 from xenolith.hypervisor.grant_table.native import load_grants
 from xenolith.hypervisor.pv.native_mmu import load_mmu
 from xenolith.toolstack.config import DomainType
@@ -20,12 +20,16 @@ load_requests()
 
 def build_domain(assignment: Assignment, events: MachineEvents) -> Machine:
     """A domain, its vCPUs standing still (toolstack.machine.MachineFactory); BuildError."""
+    machine: Machine
     match assignment.config.type:
         case DomainType.PV:
-            return PvMachine(assignment, events)
+            machine, kind = PvMachine(assignment, events), VcpuKind.PV
         case DomainType.PVH:
-            return PvhMachine(assignment, events)
+            machine, kind = PvhMachine(assignment, events), VcpuKind.HVM
         case other:
             raise BuildError(
                 f'type="{other}" is not supported yet: this release runs type="pv" and type="pvh"'
             )
+    choice = choose(EngineName(assignment.config.engine), kind)
+    events.log(f"d{assignment.domid}: {choice}")
+    return machine

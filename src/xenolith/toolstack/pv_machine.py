@@ -8,7 +8,7 @@ from xenolith.abi.memory import E820Entry
 from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.errors import BuildError
 from xenolith.builder.pv import PvPlatform, PvStart, load_pv, plan_pv
-from xenolith.engine.choice import EngineName, VcpuKind, choose, pv_engine_maker
+from xenolith.engine.choice import EngineName, pv_engine_maker
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import PvCpuState
 from xenolith.hypervisor.pv.domain import PvDomain
@@ -35,8 +35,7 @@ class PvMachine(DomainMachine[PvDomain]):
             raise BuildError("a PV domain needs a kernel: set kernel=")
         frames, most = (size * _MIB >> PAGE_SHIFT for size in (config.memory, config.maxmem))
         image = plan_pv(assignment.kernel, assignment.ramdisk, frames)
-        wanted = EngineName(config.engine)
-        new_engine = pv_engine_maker(wanted)
+        new_engine = pv_engine_maker(EngineName(config.engine))
         try:
             domain = PvDomain(
                 domain_parameters(assignment, ((Gfn(0), most),)), new_engine, ProcessEvents(events)
@@ -44,7 +43,6 @@ class PvMachine(DomainMachine[PvDomain]):
         except EngineError as error:
             raise BuildError(f'engine="{config.engine}" cannot be used: {error}') from None
         super().__init__(domain, events)
-        domain.log(f"d{domain.domid}: {choose(wanted, VcpuKind.PV)}")
         memory = domain.memory
         memory.withhold(most - frames)
         events.status.set_memory(memory.populated * KIB_PER_PAGE)

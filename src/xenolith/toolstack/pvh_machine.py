@@ -9,7 +9,7 @@ from xenolith.abi.sched import ShutdownReason
 from xenolith.builder.errors import BuildError
 from xenolith.builder.memory_map import ram_ranges
 from xenolith.builder.pvh import PvhPlatform, load_pvh, pvh_platform
-from xenolith.engine.choice import EngineName, VcpuKind, choose, hvm_engine_maker
+from xenolith.engine.choice import EngineName, hvm_engine_maker
 from xenolith.engine.hvm import CpuState, EngineError
 from xenolith.hypervisor.hvm.domain import HvmDomain
 from xenolith.machine.address import PAGE_SHIFT, Gfn, GuestPhys
@@ -37,8 +37,7 @@ class PvhMachine(DomainMachine[HvmDomain]):
             (Gfn(part.start >> PAGE_SHIFT), part.size >> PAGE_SHIFT)
             for part in ram_ranges(memory_size)
         )
-        wanted = EngineName(config.engine)
-        new_engine = hvm_engine_maker(wanted)
+        new_engine = hvm_engine_maker(EngineName(config.engine))
         try:
             domain = HvmDomain(
                 domain_parameters(assignment, ram), new_engine, ProcessEvents(events)
@@ -46,7 +45,6 @@ class PvhMachine(DomainMachine[HvmDomain]):
         except EngineError as error:
             raise BuildError(f'engine="{config.engine}" cannot be used: {error}') from None
         super().__init__(domain, events)
-        domain.log(f"d{domain.domid}: {choose(wanted, VcpuKind.HVM)}")
         status = events.status
         status.set_memory(domain.p2m.populated * KIB_PER_PAGE)
         domain.p2m.on_populated = lambda frames: status.set_memory(frames * KIB_PER_PAGE)
