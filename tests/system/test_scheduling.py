@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ needs_two_cpus = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two
 MEASURED_S = 12.0
 
 
-def spin(host: Host, name: str, **settings: object) -> None:
+def spin(host: Host, name: str, **settings: Any) -> None:
     """Start a guest that spins in user space."""
     config = host.config(name, memory=128, **settings)
     with host.running_xl("create", "-c", config, stdin=None) as console:

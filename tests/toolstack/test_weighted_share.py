@@ -50,10 +50,13 @@ class Simulation:
             heavier = [other for other in everybody if other.weight > process.weight]
             if heavier:
                 rivals = [
-                    Rival(other.weight, lambda other=other: other.used, self._wanting(other))
+                    Rival(other.weight, self._used(other), self._wanting(other))
                     for other in heavier
                 ]
-                process.share = WeightedShare(process.weight, rivals, lambda p=process: p.used)
+                process.share = WeightedShare(process.weight, rivals, self._used(process))
+
+    def _used(self, process: Process) -> Callable[[], int]:
+        return lambda: process.used
 
     def _wanting(self, process: Process) -> Callable[[], bool]:
         return lambda: process.wants(self.now)
