@@ -169,6 +169,17 @@ def test_multicast_is_filtered_where_the_guest_asks_for_it() -> None:
     front.close()
 
 
+def test_a_guest_may_change_its_mind_about_multicast() -> None:
+    front = Netfront()
+    assert front.backend.features()["feature-dynamic-multicast-control"] == "1"
+    assert front.backend.watched() == ("request-multicast-control",)
+    for wish, heard in ((1, 0), (0, 1), (1, 0)):
+        front.backend.changed({**front.nodes, "request-multicast-control": str(wish)})
+        front.deliver(GROUP + ethernet(60)[6:])
+        assert len(front.received()) == heard
+    front.close()
+
+
 def test_each_flow_has_one_queue_and_many_flows_have_all() -> None:
     front = Netfront(queues=4)
     for number in range(64):

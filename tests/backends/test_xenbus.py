@@ -171,6 +171,27 @@ def test_an_update_has_the_frontend_look(host: XenbusHost, backend: RecordingBac
     assert host.read("sectors") == "16"
 
 
+def test_a_connected_frontend_is_heard_when_it_writes_a_watched_node(
+    host: XenbusHost, backend: RecordingBackend
+) -> None:
+    host.store.write(f"{FRONTEND}/wish", "too early")
+    host.settle()
+    assert backend.calls == []
+    host.frontend(S.Connected)
+    host.expect_state(S.Connected)
+    host.store.write(f"{FRONTEND}/wish", "1")
+    host.run_until(lambda: ("changed", "1") in backend.calls)
+    host.store.write(f"{FRONTEND}/wish", "nonsense")
+    host.run_until(lambda: any("makes no sense" in line for line in host.lines))
+    assert host.read("state") == str(S.Connected.value)
+    host.frontend(S.Closed)
+    host.expect_state(S.Closed)
+    calls = list(backend.calls)
+    host.store.write(f"{FRONTEND}/wish", "2")
+    host.settle()
+    assert backend.calls == calls
+
+
 def test_a_new_daemon_finds_what_the_frontend_did_meanwhile(
     host: XenbusHost, backend: RecordingBackend
 ) -> None:

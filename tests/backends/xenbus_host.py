@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from xenolith.backends.xenbus import DeviceBackend, Guest, Nodes, StoreClient, Xenbus, XenbusError
@@ -37,6 +37,16 @@ class RecordingBackend(DeviceBackend):
         if self.refusal is not None:
             raise self.refusal
         return {"sectors": "8"}
+
+    def watched(self) -> Sequence[str]:
+        return ["wish"]
+
+    def changed(self, frontend: Nodes) -> None:
+        # A new daemon has all watches fire.
+        if "wish" in frontend:
+            self.calls.append(("changed", frontend["wish"]))
+        if frontend.get("wish") == "nonsense":
+            raise XenbusError("a wish that makes no sense")
 
     def disconnect(self, then: Callable[[], None]) -> None:
         self.calls.append("disconnect")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from xenolith.backends.net.attachment import Attachment
@@ -17,6 +17,8 @@ from xenolith.backends.xenbus.device import DeviceBackend
 from xenolith.net.errors import FrameError
 from xenolith.net.frame import MAX_FRAME, Frame
 from xenolith.net.software_offload import Ability, settle
+
+_MULTICAST = "request-multicast-control"
 
 
 class _Arrival(NamedTuple):
@@ -56,6 +58,7 @@ class VifBackend(DeviceBackend):
             "feature-rx-copy": "1",
             "feature-rx-flip": "0",
             "feature-multicast-control": "1",
+            "feature-dynamic-multicast-control": "1",
             "feature-split-event-channels": "1",
             "feature-ctrl-ring": "1",
             "multi-queue-max-queues": str(self._max_queues),
@@ -67,7 +70,7 @@ class VifBackend(DeviceBackend):
             raise XenbusError("only frontends that receive by copying are served")
         self._abilities = _abilities(frontend)
         self._multicast = MulticastFilter()
-        self._multicast.enabled = flag(frontend, "request-multicast-control")
+        self.changed(frontend)
         offers = queue_offers(frontend, self._max_queues)
         self._steering = Steering(len(offers))
         for offer in offers:
@@ -81,6 +84,14 @@ class VifBackend(DeviceBackend):
             self._guest.post(self._guarded(queue, self._transmit))
         self._guest.post(self._receive)
         return {}
+
+    def watched(self) -> Sequence[str]:
+        """See DeviceBackend."""
+        return (_MULTICAST,)
+
+    def changed(self, frontend: Nodes) -> None:
+        """See DeviceBackend."""
+        self._multicast.enabled = flag(frontend, _MULTICAST)
 
     def disconnect(self, then: Callable[[], None]) -> None:
         """See DeviceBackend."""

@@ -5,7 +5,7 @@ The transitions are those of Linux's backends (xen_blkbk's frontend_changed and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from xenolith.abi.errno import XenError
@@ -41,6 +41,14 @@ class DeviceBackend(Protocol):
         """
         ...
 
+    def watched(self) -> Sequence[str]:
+        """Nodes that the frontend may write while it is connected; changed() tells of them."""
+        return ()
+
+    def changed(self, frontend: Nodes) -> None:
+        """A connected frontend has written one of the watched nodes; XenbusError if it makes no sense."""
+        return
+
     def reconfigure(self, frontend: Nodes) -> Nodes:
         """Serve a frontend that went to Reconfiguring; return what is written before Reconfigured."""
         raise XenbusError("the device cannot be reconfigured")
@@ -75,7 +83,7 @@ class Device:
         self.state = XenbusState.Initialising
         self._store = store
         self._log = log
-        self._watch: Watch | None = None
+        self._watches: list[Watch] = []
         self._busy = False
         """The frontend is being read, or what was connected is being disconnected."""
         self._look_again = False
@@ -84,7 +92,10 @@ class Device:
     def start(self) -> None:
         """Offer the device to the frontend."""
         self._offer()
-        self._watch = self._store.watch(f"{self.frontend}/state", self._frontend_changed)
+        watch, front = self._store.watch, self.frontend
+        self._watches = [watch(f"{front}/state", self._frontend_changed)]
+        for name in self.backend.watched():
+            self._watches.append(watch(f"{front}/{name}", self._node_changed))
 
     def update(self, nodes: Nodes) -> None:
         """Write nodes and have a connected frontend look at them, as for a disk's new size."""
@@ -95,9 +106,9 @@ class Device:
     def remove(self, then: Then) -> None:
         """Forget the device, whatever the frontend makes of it; ``then`` is called at the end."""
         self._removed = True
-        if self._watch is not None:
-            self._store.unwatch(self._watch)
-            self._watch = None
+        for watch in self._watches:
+            self._store.unwatch(watch)
+        self._watches = []
 
         def disconnected() -> None:
             self.backend.close()
@@ -115,6 +126,19 @@ class Device:
         else:
             self._busy = True
             self._store.snapshot(self.frontend, self._look)
+
+    def _node_changed(self) -> None:
+        if self.state == XenbusState.Connected:
+            self._store.snapshot(self.frontend, self._tell)
+
+    def _tell(self, nodes: Nodes | None) -> None:
+        """Tell the backend what a frontend has written that may have closed meanwhile."""
+        if nodes is None or self._removed or self.state != XenbusState.Connected:
+            return
+        try:
+            self.backend.changed(nodes)
+        except XenbusError as error:
+            self._log(f"{self.path}: {error}")
 
     def _look(self, nodes: Nodes | None) -> None:
         """Follow the frontend's state, which may have skipped some since the last look."""
