@@ -40,11 +40,21 @@ long remap(const void *page, uint64_t flags)
     return update_va_mapping(page, flags ? entry_of(page, flags) : 0);
 }
 
+/* Not all engines can have it where Xen has it. */
+static const uint64_t *machine_to_physical(void)
+{
+    static struct xen_machphys_mapping mapping;
+
+    if (!mapping.v_start && hypercall3(__HYPERVISOR_memory_op, XENMEM_machphys_mapping, (uint64_t)&mapping, 0)) {
+        printk("FAILURE: no machine-to-physical table\n");
+        shutdown(SHUTDOWN_crash);
+    }
+    return (const uint64_t *)mapping.v_start;
+}
+
 static const uint64_t *table_at(uint64_t mfn)
 {
-    const uint64_t *m2p = (const uint64_t *)0xffff800000000000;
-
-    return address_of(m2p[mfn]);
+    return address_of(machine_to_physical()[mfn]);
 }
 
 const uint64_t *table_of(const void *address, int level)
