@@ -203,6 +203,11 @@ class PvGuestDomain(GuestDomain):
     machine: PvMachine
 
     @property
+    def complaints(self) -> list[str]:
+        """What the log says of the guest, less what it runs on."""
+        return [line for line in self.log_lines if ": runs on " not in line]
+
+    @property
     def domain(self) -> PvDomain:
         """The hypervisor's side of it, for its own thread to look at."""
         return self.machine._domain

@@ -19,7 +19,7 @@ def fuzz(image: Path, options: str, timeout: float) -> None:
     with PvGuestDomain(image, cmdline=options, vcpus=2) as domain:
         for _ in range(5):
             domain.call(lambda: check_invariants(domain.domain))
-        assert domain.wait_shutdown(timeout) is ShutdownReason.poweroff, domain.log_lines
+        assert domain.wait_shutdown(timeout) is ShutdownReason.poweroff, domain.complaints
         domain.call(lambda: check_invariants(domain.domain))
     assert domain.output.endswith(b"Test result: SUCCESS\n"), options
     assert b"FAILURE" not in domain.output, options

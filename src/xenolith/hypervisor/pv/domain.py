@@ -96,6 +96,8 @@ class PvDomain(Domain):
 
     def crash_vcpu(self, vcpu: PvVcpu, why: str) -> None:
         """A vCPU cannot go on: crash the domain, its registers in the log."""
+        if self.shutdown_reason is not None:
+            return
         for line in register_dump(vcpu):
             self.log(f"d{self.domid}v{vcpu.id}: {line}")
         self.crash(f"vCPU {vcpu.id}: {why}")
