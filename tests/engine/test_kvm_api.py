@@ -28,6 +28,7 @@ STRUCTURES = {
     "kvm_fpu": structures.Fpu,
     "kvm_xen_exit": structures.XenExit,
     "kvm_xen_hvm_config": structures.XenConfig,
+    "kvm_debugregs": structures.DebugRegisters,
     "kvm_xcr": structures.ExtendedControlRegister,
     "kvm_xcrs": structures.ExtendedControlRegisters,
 }

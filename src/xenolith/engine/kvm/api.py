@@ -37,6 +37,8 @@ KVM_SET_CPUID2 = _request(0x90, 8, _WRITE)
 KVM_NMI = _request(0x9A)
 KVM_GET_VCPU_EVENTS = _request(0x9F, sizeof(structures.VcpuEvents), _READ)
 KVM_SET_VCPU_EVENTS = _request(0xA0, sizeof(structures.VcpuEvents), _WRITE)
+KVM_GET_DEBUGREGS = _request(0xA1, sizeof(structures.DebugRegisters), _READ)
+KVM_SET_DEBUGREGS = _request(0xA2, sizeof(structures.DebugRegisters), _WRITE)
 KVM_ENABLE_CAP = _request(0xA3, sizeof(structures.EnableCap), _WRITE)
 KVM_SET_XCRS = _request(0xA7, sizeof(structures.ExtendedControlRegisters), _WRITE)
 KVM_X86_SET_MSR_FILTER = _request(0xC6, sizeof(structures.MsrFilter), _WRITE)
@@ -79,6 +81,6 @@ JAIL_REQUESTS = (
     KVM_GET_SUPPORTED_CPUID, KVM_CREATE_VCPU, KVM_SET_USER_MEMORY_REGION, KVM_SET_TSS_ADDR,
     KVM_SET_IDENTITY_MAP_ADDR, KVM_XEN_HVM_CONFIG, KVM_RUN, KVM_INTERRUPT, KVM_SET_MSRS,
     KVM_SET_FPU, KVM_SET_CPUID2, KVM_NMI, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, KVM_SET_XCRS,
-    KVM_ENABLE_CAP, KVM_X86_SET_MSR_FILTER, KVM_SET_DEVICE_ATTR,
+    KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, KVM_ENABLE_CAP, KVM_X86_SET_MSR_FILTER, KVM_SET_DEVICE_ATTR,
 )  # fmt: skip
 """All that a domain's process asks of KVM."""

@@ -122,6 +122,20 @@ class Processor:
         )
         self.request(api.KVM_SET_VCPU_EVENTS, events, "events")
 
+    def set_debug_registers(self, addresses: Iterable[int], status: int, control: int) -> None:
+        """DR0 and on, DR6, and DR7."""
+        registers = structures.DebugRegisters(dr6=status, dr7=control)
+        for number, address in enumerate(addresses):
+            registers.db[number] = address
+        self.request(api.KVM_SET_DEBUGREGS, registers, "the debug registers")
+
+    def debug_status(self) -> int:
+        """DR6."""
+        registers = structures.DebugRegisters()
+        request(self.fd, api.KVM_GET_DEBUGREGS, registers)
+        status: int = registers.dr6
+        return status
+
     def interrupt(self, vector: int) -> None:
         """Deliver an external interrupt; the run page must have said that it can be taken."""
         self.request(api.KVM_INTERRUPT, structures.Interrupt(vector), "an interrupt")

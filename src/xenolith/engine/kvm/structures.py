@@ -305,6 +305,18 @@ class MsrFilter(ctypes.Structure):
     _fields_ = (("flags", c_uint32), ("ranges", MsrFilterRange * 16))
 
 
+class DebugRegisters(ctypes.Structure):
+    """struct kvm_debugregs."""
+
+    _fields_ = (
+        ("db", c_uint64 * 4),
+        ("dr6", c_uint64),
+        ("dr7", c_uint64),
+        ("flags", c_uint64),
+        ("reserved", c_uint64 * 9),
+    )
+
+
 class DeviceAttribute(ctypes.Structure):
     """struct kvm_device_attr."""
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
+#include "exceptions.h"
 #include "host_cpu.h"
 #include "shadow_tables.h"
 
@@ -26,16 +27,41 @@ void xenolith_kvm_pv_inject(struct trap_context *context, uint32_t vector, uint3
     bounce_exception(context, vector, error_code, context->vcpu->registers[RIP]);
 }
 
-/* Load a data segment, with a null selector where the processor would fault. */
-void xenolith_kvm_pv_load_data_segment(struct trap_context *context, struct kvm_segment *segment, uint32_t selector)
+int xenolith_kvm_pv_load_data_segment(struct trap_context *context, struct kvm_segment *segment, uint32_t selector)
 {
-    uint64_t descriptor = selector & 0xfffc ? read_descriptor(context, selector) : 0;
-    uint32_t high = descriptor >> 32;
+    return load_data_segment(context, segment, selector);
+}
 
-    if ((high & (DESC_PRESENT | DESC_S)) == (DESC_PRESENT | DESC_S))
-        load_segment(segment, selector, (uint32_t)descriptor, high);
-    else
-        load_segment(segment, 0, 0, 0);
+/* Have the guest's kernel mend these selectors, some of which could not be loaded. */
+void xenolith_kvm_pv_fail_safe(struct trap_context *context, uint64_t ds, uint64_t es, uint64_t fs, uint64_t gs)
+{
+    uint64_t selectors[4] = { ds, es, fs, gs };
+
+    fail_safe(context, selectors);
+}
+
+/*
+ * The vCPU goes on after another one. Xen loads its data segments anew; here their descriptors are only looked at, and
+ * the bases are those that it had.
+ */
+void xenolith_kvm_pv_reload_data_segments(struct trap_context *context)
+{
+    struct kvm_sregs *sregs = special(context);
+    struct kvm_segment *segments[4] = { &sregs->ds, &sregs->es, &sregs->fs, &sregs->gs };
+    uint64_t selectors[4];
+    int index, failed = 0;
+
+    for (index = 0; index < 4; index++) {
+        struct kvm_segment before = *segments[index];
+
+        selectors[index] = before.selector;
+        if (!load_data_segment(context, segments[index], before.selector))
+            failed = 1;
+        else
+            *segments[index] = before;
+    }
+    if (failed)
+        fail_safe(context, selectors);
 }
 
 /* Load CS and SS for a vCPU that starts; 0 where they name no such segments. */
@@ -112,62 +138,6 @@ static int is_trapping(const struct trap_context *context)
     return events.exception.injected || events.exception.pending;
 }
 
-/* Ask native code of the hypervisor's first; whether the trap is done with. */
-static int call_natively(struct trap_context *context, native_call *call, uint64_t address)
-{
-    struct vcpu *vcpu = context->vcpu;
-    struct native_trap trap = {
-        .registers = vcpu->registers,
-        .roots = vcpu->roots,
-        .kernel_stack = &vcpu->kernel_sp,
-        .fs_base = (uint64_t *)&special(context)->fs.base,
-        .gs_base_user = &vcpu->other_gs_base,
-        .gs_base_kernel = (uint64_t *)&special(context)->gs.base,
-        .address = address,
-        .rflags = vcpu->rflags,
-    };
-    int done = call(context->native_self, &trap);
-
-    vcpu->rflags = trap.rflags;
-    if (trap.forget != FORGET_NOTHING)
-        context->flushes++;
-    return done;
-}
-
-static void hypercall(struct trap_context *context)
-{
-    struct vcpu *vcpu = context->vcpu;
-
-    context->counts[COUNT_HYPERCALLS]++;
-    if ((uint32_t)vcpu->registers[RAX] == HYPERCALL_IRET) {
-        do_iret(context);
-        return;
-    }
-    load_flat_segments(context, FLAT_CS64);
-    if (!context->native_hypercall || !call_natively(context, context->native_hypercall, 0))
-        context->on_hypercall();
-    vcpu->registers[RCX] = vcpu->registers[RIP];
-    vcpu->registers[R11] = read_flags(context);
-}
-
-static void system_call(struct trap_context *context, int is_64bit)
-{
-    struct vcpu *vcpu = context->vcpu;
-    struct gate *gate = &vcpu->callbacks[is_64bit ? CALLBACK_SYSCALL : CALLBACK_SYSCALL32];
-    struct origin origin;
-
-    context->counts[COUNT_SYSCALLS]++;
-    if (!gate->address) {
-        bounce_exception(context, VECTOR_UD, 0, vcpu->registers[RIP] - SYSCALL_BYTES);
-        return;
-    }
-    origin = here(context);
-    origin.cs = is_64bit ? FLAT_CS64 : FLAT_CS32;
-    origin.ss = FLAT_SS;
-    if (bounce(context, gate, &origin, 0, 0))
-        write_flags(context, vcpu->rflags & ~(uint64_t)EFLAGS_DF);
-}
-
 /* SYSCALL has left RIP in RCX and the flags in R11. */
 static void syscall(struct trap_context *context)
 {
@@ -182,82 +152,6 @@ static void syscall(struct trap_context *context)
         hypercall(context);
     else
         system_call(context, is_64bit);
-}
-
-/* INT n: gates have a privilege level; a guest's kernel has them all */
-static void software_interrupt(struct trap_context *context, uint32_t vector, uint64_t next)
-{
-    struct vcpu *vcpu = context->vcpu;
-
-    if (vector != VECTOR_BP && !vcpu->in_kernel && vcpu->traps[vector].dpl < 3)
-        bounce_exception(context, VECTOR_GP, vector * 8 + GP_IDT, next - INT_BYTES);
-    else
-        bounce_exception(context, vector, 0, next);
-}
-
-static void page_fault(struct trap_context *context, uint32_t error_code)
-{
-    struct vcpu *vcpu = context->vcpu;
-    uint64_t address = special(context)->cr2;
-
-    context->counts[COUNT_PAGE_FAULTS]++;
-    error_code &= PF_KNOWN;
-    if (vcpu->in_kernel) {
-        error_code &= ~PF_USER;
-        if ((error_code & (PF_PRESENT | PF_WRITE)) == (PF_PRESENT | PF_WRITE)
-            && ((context->native_store && call_natively(context, context->native_store, address))
-                || context->on_fault(VECTOR_PF, error_code, address)))
-            return;
-    }
-    memcpy(vcpu->info + INFO_CR2, &address, 8);
-    bounce_exception(context, VECTOR_PF, error_code, vcpu->registers[RIP]);
-}
-
-/* #UD for an instruction that is a trap: KVMs that emulate ring 0, and with it 32-bit code, know none of these there */
-static int is_unknown_trap(struct trap_context *context)
-{
-    struct vcpu *vcpu = context->vcpu;
-    uint64_t rip = vcpu->registers[RIP];
-    uint8_t code[INT_BYTES] = { 0 };
-
-    if (!copy(context, rip, code, sizeof(code), 0) && !copy(context, rip, code, 1, 0))
-        return 0;
-    if (code[0] == INT3_OPCODE) {
-        software_interrupt(context, VECTOR_BP, rip + 1);
-    } else if (code[0] == INT_OPCODE) {
-        software_interrupt(context, code[1], rip + INT_BYTES);
-    } else if (code[0] == 0x0f && code[1] == 0x05 && !special(context)->cs.l && !vcpu->in_kernel) {
-        vcpu->registers[RIP] = vcpu->registers[RCX] = rip + SYSCALL_BYTES;
-        vcpu->registers[R11] = read_flags(context);
-        system_call(context, 0);
-    } else {
-        return 0;
-    }
-    return 1;
-}
-
-static void exception(struct trap_context *context, uint32_t vector, uint32_t error_code)
-{
-    struct vcpu *vcpu = context->vcpu;
-    uint64_t rip = vcpu->registers[RIP];
-
-    if (vector == VECTOR_PF) {
-        page_fault(context, error_code);
-        return;
-    }
-    context->counts[COUNT_OTHERS]++;
-    if (vector == VECTOR_NM)
-        special(context)->cr0 &= ~(uint64_t)CR0_TS;
-    if (vector == VECTOR_GP && (error_code & (GP_IDT | GP_EXTERNAL)) == GP_IDT) {
-        software_interrupt(context, error_code >> 3 & 0xff, rip + INT_BYTES);
-        return;
-    }
-    if (vector == VECTOR_UD && is_unknown_trap(context))
-        return;
-    if (((vector == VECTOR_GP && vcpu->in_kernel) || vector == VECTOR_UD)
-        && context->on_fault(vector, error_code, 0))
-        return;
-    bounce_exception(context, vector, error_code, rip);
 }
 
 static void trap(struct trap_context *context)

@@ -12,12 +12,14 @@ static void crash(struct trap_context *context, uint32_t why, uint64_t detail)
     context->on_crash(why, detail);
 }
 
-/* Have the guest go on at a gate, a frame of what it was doing on its stack. */
+#define MOST_DETAILS 4
+
+/* Have the guest go on at a gate, a frame of what it was doing on its stack, with what there is to say of the trap. */
 static int bounce(struct trap_context *context, const struct gate *gate, const struct origin *origin,
-                  int has_error_code, uint32_t error_code)
+                  const uint64_t *details, unsigned count)
 {
     struct vcpu *vcpu = context->vcpu;
-    uint64_t frame[8], stack = origin->rsp, cs = origin->cs & 0xffff;
+    uint64_t frame[7 + MOST_DETAILS], stack = origin->rsp, cs = origin->cs & 0xffff;
     uint8_t mask = vcpu->info[INFO_MASK];
     unsigned words = 0;
 
@@ -34,8 +36,8 @@ static int bounce(struct trap_context *context, const struct gate *gate, const s
     }
     frame[words++] = vcpu->registers[RCX];
     frame[words++] = vcpu->registers[R11];
-    if (has_error_code)
-        frame[words++] = error_code;
+    while (count--)
+        frame[words++] = *details++;
     frame[words++] = origin->rip;
     frame[words++] = cs | (uint64_t)mask << 32;
     frame[words++] = (origin->rflags & ~(uint64_t)(EFLAGS_IF | EFLAGS_IOPL)) | (mask ? 0 : EFLAGS_IF);
@@ -72,10 +74,22 @@ static struct origin here(const struct trap_context *context)
 static int bounce_exception(struct trap_context *context, uint32_t vector, uint32_t error_code, uint64_t rip)
 {
     struct origin origin = here(context);
+    uint64_t detail = error_code;
 
     origin.rip = rip;
-    return bounce(context, &context->vcpu->traps[vector], &origin,
-                  vector < 32 && PUSHES_ERROR_CODE >> vector & 1, error_code);
+    /* a breakpoint is not to strike again when the kernel returns to the instruction */
+    if (vector == VECTOR_DB && !(origin.rflags & EFLAGS_TF))
+        origin.rflags |= EFLAGS_RF;
+    return bounce(context, &context->vcpu->traps[vector], &origin, &detail,
+                  vector < 32 && PUSHES_ERROR_CODE >> vector & 1);
+}
+
+/* The guest's kernel is to mend selectors of data segments that name none: load_segments of xen/arch/x86/domain.c. */
+static void fail_safe(struct trap_context *context, const uint64_t selectors[4])
+{
+    struct origin origin = here(context);
+
+    bounce(context, &context->vcpu->callbacks[CALLBACK_FAILSAFE], &origin, selectors, 4);
 }
 
 /* What is to happen before the guest goes on: NMIs, events. RIP is where it would go on. */
@@ -85,14 +99,17 @@ static void resume(struct trap_context *context)
 
     if (vcpu->nmi_pending && !vcpu->nmi_masked) {
         vcpu->nmi_pending = 0;
-        vcpu->nmi_masked = 1;
-        if (!bounce_exception(context, VECTOR_NMI, 0, vcpu->registers[RIP]))
-            return;
+        /* without a handler it is lost, as in Xen */
+        if (vcpu->traps[VECTOR_NMI].address) {
+            vcpu->nmi_masked = 1;
+            if (!bounce_exception(context, VECTOR_NMI, 0, vcpu->registers[RIP]))
+                return;
+        }
     }
     if (vcpu->info[INFO_PENDING] && !vcpu->info[INFO_MASK]) {
         struct origin origin = here(context);
 
-        if (!bounce(context, &vcpu->callbacks[CALLBACK_EVENT], &origin, 0, 0))
+        if (!bounce(context, &vcpu->callbacks[CALLBACK_EVENT], &origin, NULL, 0))
             return;
         /* whatever the guest registered it with: an upcall that did not mask upcalls would never end */
         vcpu->info[INFO_MASK] = 1;

@@ -196,7 +196,10 @@ class KvmPvEngine:
         vcpu.run_page.immediate_exit = 0
         self._context.stopping = 0
         self._context.vcpu = ctypes.addressof(vcpu.state)
+        is_other = self._current is not vcpu
         self._current = vcpu
+        if is_other:
+            vcpu.look_at_selectors()
 
     def _drop_copies(self) -> None:
         """All of KVM's page tables go with a slot."""

@@ -79,6 +79,20 @@ static uint64_t read_descriptor(const struct trap_context *context, uint32_t sel
     return (descriptor >> 45 & 3) == 3 ? descriptor : 0;
 }
 
+/* Load DS, ES, FS or GS, with a null selector where the processor would fault; whether it would not. */
+static int load_data_segment(struct trap_context *context, struct kvm_segment *segment, uint32_t selector)
+{
+    uint64_t descriptor = selector & 0xfffc ? read_descriptor(context, selector) : 0;
+    uint32_t high = descriptor >> 32, wanted = DESC_PRESENT | DESC_S;
+
+    if ((high & wanted) == wanted && (high & (DESC_CODE | DESC_READABLE)) != DESC_CODE) {
+        load_segment(segment, selector, (uint32_t)descriptor, high);
+        return 1;
+    }
+    load_segment(segment, 0, 0, 0);
+    return !(selector & 0xfffc);
+}
+
 static int load_code_segment(struct trap_context *context, uint32_t selector)
 {
     uint64_t descriptor = read_descriptor(context, selector);

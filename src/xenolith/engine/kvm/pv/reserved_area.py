@@ -19,7 +19,7 @@ GUEST_GDT_FRAMES = 14
 TABLE_PAGES = 16
 """Of a descriptor table, at most."""
 
-_M2P_SLOT, _TABLES_SLOT, _MEMORY_SLOT = 257, 260, 262
+_M2P_SLOT, _TABLES_SLOT, _MEMORY_SLOT = 257, 260, 270
 """Not 256, where Xen has the first: there are KVMs that keep it for themselves. Guests ask where the table is."""
 _SLOT_SHIFT = 39
 _SIGN = 0xFFFF << 48

@@ -14,8 +14,10 @@
 
 #define PAGE_SIZE 4096u
 
+#define VECTOR_DB 1
 #define VECTOR_NMI 2
 #define VECTOR_BP 3
+#define VECTOR_OF 4
 #define VECTOR_UD 6
 #define VECTOR_NM 7
 #define VECTOR_GP 13
@@ -61,6 +63,7 @@
 #define DESC_S (1u << 12)
 #define DESC_CODE (1u << 11)
 #define DESC_WRITABLE (1u << 9)
+#define DESC_READABLE (1u << 9) /* of code */
 #define DESC_LONG (1u << 21)
 #define DESC_BIG (1u << 22)
 #define DESC_GRANULAR (1u << 23)
@@ -71,6 +74,7 @@
 #define INT_BYTES 2
 #define INT_OPCODE 0xcd
 #define INT3_OPCODE 0xcc
+#define INTO_OPCODE 0xce
 
 #define PTE_PRESENT 1u
 #define PTE_WRITABLE 2u
@@ -84,7 +88,14 @@
 #define XEN_END 0xffff880000000000u
 
 enum { RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7, R8 = 8, R11 = 11, RIP = 16 };
-enum { CALLBACK_EVENT = 0, CALLBACK_SYSCALL = 2, CALLBACK_SYSCALL32 = 7, CALLBACKS = 8 };
+enum {
+    CALLBACK_EVENT = 0,
+    CALLBACK_FAILSAFE = 1,
+    CALLBACK_SYSCALL = 2,
+    CALLBACK_SYSENTER = 5,
+    CALLBACK_SYSCALL32 = 7,
+    CALLBACKS = 8
+};
 enum { INFO_PENDING = 0, INFO_MASK = 1, INFO_CR2 = 16 }; /* offsets in struct vcpu_info */
 enum { TABLE_PAGES = 16 };
 enum { SYSCALL_PORT = 0xfc, DONE_PORT = 0xfe }; /* ring_0.py */

@@ -116,6 +116,10 @@ def load_run() -> ctypes.CDLL:
         library.xenolith_kvm_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
         library.xenolith_kvm_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
         library.xenolith_kvm_pv_load_data_segment.argtypes = [c_void_p, c_void_p, c_uint32]
+        library.xenolith_kvm_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
+        library.xenolith_kvm_pv_fail_safe.restype = None
+        library.xenolith_kvm_pv_reload_data_segments.argtypes = [c_void_p]
+        library.xenolith_kvm_pv_reload_data_segments.restype = None
         library.xenolith_kvm_host_cpuid.argtypes = [c_uint32, c_uint32, c_void_p]
         library.xenolith_kvm_host_cpuid.restype = None
         library.xenolith_kvm_host_xcr0.restype = c_uint64

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SYSCALL_BYTES = 2
 _MASK64 = (1 << 64) - 1
 _CR0_TS = 8
-_DR6_INITIAL = 0xFFFF0FF0
+_DR7_OFF = 0x400
 _CR0_PG_AM_WP_NE_ET_MP_PE = 0x80050033
 _CR4_PAE_FXSR_XMM = 0x620
 _EFER_NXE_LMA_LME_SCE = 0xD01
@@ -50,7 +50,9 @@ class KvmPvVcpu:
         ctypes.memmove(task, task_state, len(task_state))
         self.state.trap_frame = task + PAGE_SIZE
         self._started = False
-        self.debug_status = _DR6_INITIAL
+        self._breakpoints: tuple[Sequence[int], int] = ((), _DR7_OFF)
+        self._bad_selectors: tuple[int, int, int, int] | None = None
+        """Of its data segments, as it starts."""
 
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
@@ -87,13 +89,15 @@ class KvmPvVcpu:
             registers.file[GENERAL[name]] = value
         registers.rsp, registers.rip = state.rsp, state.rip
         own.rflags = state.rflags | 2
-        for segment, selector in (
-            (self.special.ds, state.ds),
-            (self.special.es, state.es),
-            (self.special.fs, state.fs),
-            (self.special.gs, state.gs),
-        ):
+        selectors = (state.ds, state.es, state.fs, state.gs)
+        special = self.special
+        loaded = [
             self._load_data_segment(segment, selector)
+            for segment, selector in zip(
+                (special.ds, special.es, special.fs, special.gs), selectors, strict=True
+            )
+        ]
+        self._bad_selectors = None if all(loaded) else selectors
         self.fs_base = state.fs_base
         self.gs_base_kernel, self.gs_base_user = state.gs_base_kernel, state.gs_base_user
         if not self._engine.call(self, "xenolith_kvm_pv_start", state.cs, state.ss):
@@ -102,6 +106,14 @@ class KvmPvVcpu:
     def run(self) -> None:
         """See PvVcpu."""
         self._engine.run(self)
+
+    def look_at_selectors(self) -> None:
+        """It goes on after another vCPU: have its kernel mend what selectors are none."""
+        if self._bad_selectors is not None:
+            self._engine.call(self, "xenolith_kvm_pv_fail_safe", *self._bad_selectors)
+            self._bad_selectors = None
+        else:
+            self._engine.call(self, "xenolith_kvm_pv_reload_data_segments")
 
     def repeat_hypercall(self) -> None:
         """See PvVcpu."""
@@ -170,13 +182,24 @@ class KvmPvVcpu:
         """See PvVcpu."""
         self.state.rflags = value
 
-    def set_breakpoints(self, addresses: Sequence[int], control: int) -> None:
-        """See PvVcpu. None of them strikes."""
-
     def set_task_switched(self, on: bool) -> None:
         """See PvVcpu."""
         cr0 = self.special.cr0
         self.special.cr0 = cr0 | _CR0_TS if on else cr0 & ~_CR0_TS
+
+    def set_breakpoints(self, addresses: Sequence[int], control: int) -> None:
+        """See PvVcpu."""
+        self.processor.set_debug_registers(addresses, self.debug_status, control)
+        self._breakpoints = addresses, control
+
+    @property
+    def debug_status(self) -> int:
+        """See PvVcpu."""
+        return self.processor.debug_status()
+
+    @debug_status.setter
+    def debug_status(self, value: int) -> None:
+        self.processor.set_debug_registers(self._breakpoints[0], value, self._breakpoints[1])
 
     @property
     def fs_base(self) -> int:
@@ -241,7 +264,6 @@ class KvmPvVcpu:
             unusable=int(not self.state.ldt_limit),
         )
 
-    def _load_data_segment(self, segment: Segment, selector: int) -> None:
-        self._engine.call(
-            self, "xenolith_kvm_pv_load_data_segment", ctypes.addressof(segment), selector
-        )
+    def _load_data_segment(self, segment: Segment, selector: int) -> bool:
+        address = ctypes.addressof(segment)
+        return bool(self._engine.call(self, "xenolith_kvm_pv_load_data_segment", address, selector))
