@@ -18,6 +18,7 @@ from xenolith.backends.xenbus import DeviceBackend, Guest
 from xenolith.hypervisor.event_channel import EventChannelTable
 from xenolith.hypervisor.grant_table import GrantTable
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
+from xenolith.machine.doze import Doze
 from xenolith.machine.event_loop import EventLoop
 from xenolith.machine.memory import MachineMemory
 from xenolith.net.frame import NOTHING, Frame, Offload
@@ -171,10 +172,11 @@ class WiredGuest:
         self.peer = MessageWire(right.detach())
         self._peer_open = True
         self.loop = Loop()
+        self.doze = Doze()
         self.attachment = Attachment(
             lambda when, call: self.timers.append((when, call)), rate, self.log.append
         )
-        line = Line(IoThread(self.loop, self.posted.append), MessageWire(left.detach()))
+        line = Line(IoThread(self.loop, self.posted.append, self.doze), MessageWire(left.detach()))
         self.attachment.plug(line)
 
     def shut(self, backend: DeviceBackend) -> None:

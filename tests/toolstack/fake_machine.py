@@ -21,6 +21,7 @@ from xenolith.backends.xenbus import Guest
 from xenolith.builder.errors import BuildError
 from xenolith.hypervisor.throttle import Throttle
 from xenolith.machine.address import GuestPhys, Mfn
+from xenolith.machine.doze import Doze
 from xenolith.machine.memory import MachineMemory
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.machine import Assignment, CoreMemory, MachineEvents
@@ -68,6 +69,7 @@ class FakeMachine:
         self._events = events
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="hypervisor")
+        self.doze = Doze()
         self._booted = False
         self._pauses = 1
         self._line = b""

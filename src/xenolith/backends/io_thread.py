@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from xenolith.machine.doze import Doze
 from xenolith.machine.event_loop import EventLoop
 
 
@@ -18,6 +19,8 @@ class IoThread(NamedTuple):
     """What the I/O thread runs; others may only post to it."""
     post: Callable[[Callable[[], None]], None]
     """Makes a call in the hypervisor thread; from any thread."""
+    doze: Doze
+    """Where the hypervisor thread sleeps; to be used there."""
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         """Call back in the hypervisor thread once time.monotonic() has reached ``when`` (seconds)."""

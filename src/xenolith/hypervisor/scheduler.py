@@ -24,6 +24,7 @@ from xenolith.hypervisor.system_time import SystemTime
 from xenolith.hypervisor.throttle import Throttle
 from xenolith.hypervisor.timers import TimerQueue
 from xenolith.machine.alarm import Alarm
+from xenolith.machine.doze import Doze
 
 _SWITCH_INTERVAL_S = 0.0003
 
@@ -62,7 +63,8 @@ class Scheduler:
         self._stopped = False
         self._alarm = Alarm()
         self._attention = False
-        self._wakeup = threading.Event()
+        self.doze = Doze()
+        """Where the hypervisor thread sleeps."""
         self._slice_end: int | None = None
         self._throttle: Throttle | None = None
         self._parked_until = 0
@@ -148,7 +150,7 @@ class Scheduler:
         self._posted.append(call)
         # Whoever arms the alarm looks at this flag afterwards: see _arm().
         self._attention = True
-        self._wakeup.set()
+        self.doze.wake()
         # Without a guest to kick, the ticker would only be in the woken thread's way; one that is just
         # about to be entered is stopped by the flag.
         if self.current is not None:
@@ -250,14 +252,9 @@ class Scheduler:
         deadline = None if self._held else self.timers.next_deadline()
         if self._throttle is not None and self._runnable and not self._held:
             deadline = min(deadline or self._parked_until, self._parked_until)
-        if deadline is None:
-            timeout = None
-        else:
-            # A guest may ask for a moment that is further away than the host can wait.
-            timeout = min((deadline - self._clock.now()) / 1e9, threading.TIMEOUT_MAX)
-        if (timeout is None or timeout > 0) and not self._posted:
-            self._wakeup.wait(timeout)
-        self._wakeup.clear()
+        timeout = None if deadline is None else (deadline - self._clock.now()) / 1e9
+        if timeout is None or timeout > 0:
+            self.doze.sleep(timeout, lambda: self._attention)
 
     def _on_earlier_deadline(self, _deadline: int) -> None:
         if self.current is not None:
@@ -286,6 +283,6 @@ class Scheduler:
             self._attention = True
             while self._attention and not self._stopped:
                 # A kick that comes just before the guest is entered is lost, hence the loop.
-                self._wakeup.set()
+                self.doze.wake()
                 self._engine.kick()
                 time.sleep(_KICK_AGAIN_S)

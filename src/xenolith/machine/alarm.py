@@ -45,6 +45,15 @@ class Alarm:
         """Ring at once; from any thread."""
         self._settime(self._fd, 0, self._now, None)
 
+    def silence(self) -> None:
+        """Ring no more before it is set again; from the thread that calls :meth:`ring_after` only."""
+        self._spec.value_s = self._spec.value_ns = 0
+        self._settime(self._fd, 0, self._pointer, None)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when it rings."""
+        return self._fd
+
     def wait(self) -> None:
         """Sleep until it rings."""
         os.read(self._fd, 8)

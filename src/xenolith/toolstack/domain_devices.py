@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from xenolith.backends.io_thread import IoThread
 from xenolith.backends.xenbus import Device, Nodes, StoreClient, Xenbus
-from xenolith.machine.event_loop import EventLoop
+from xenolith.machine.event_loop import READ, EventLoop
 from xenolith.storage.errors import ImageError
 from xenolith.toolstack import rpc
 from xenolith.toolstack.devices import coalescing, vif
@@ -29,7 +29,8 @@ class DomainDevices:
     def __init__(self, loop: EventLoop, machine: Machine) -> None:
         self._loop = loop
         self._machine = machine
-        self._io = IoThread(loop, machine.post)
+        self._io = IoThread(loop, machine.post, machine.doze)
+        loop.watch(machine.doze.fileno(), READ, lambda _events: machine.doze.overdue())
         self._store = StoreClient(loop, machine.post)
         self._bus: Xenbus | None = None
         self._coalescing: set[Device] = set()

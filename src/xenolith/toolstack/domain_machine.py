@@ -45,6 +45,7 @@ class DomainMachine(ABC, Generic[D]):
     def __init__(self, domain: D, events: MachineEvents) -> None:
         self._domain = domain
         self._events = events
+        self.doze = domain.scheduler.doze
         self.xenstore: ByteRing
         self.channels: dict[str, tuple[int, int]] = {}
         self._console: ConsoleBackend

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from xenolith.backends.xenbus import Guest
 from xenolith.builder.image_file import ImageFile
 from xenolith.hypervisor.throttle import Throttle
+from xenolith.machine.doze import Doze
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.core_dump import MemoryStretch
 from xenolith.toolstack.status_page import StatusPage
@@ -69,6 +70,9 @@ class Machine(Protocol):
     xenstore: ByteRing
     channels: dict[str, tuple[int, int]]
     """The event channel and the frame of the rings ``store`` and ``console``, for xenstore."""
+
+    doze: Doze
+    """Where the hypervisor thread sleeps."""
 
     def start(self) -> None:
         """Start the hypervisor thread. The vCPUs stand still until the first ``unpause``."""
