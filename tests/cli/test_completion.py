@@ -12,6 +12,10 @@ from xenolith.cli.completion import bash
 
 XL = """\
 xl() {
+    if [[ $1 == cpupool-list ]]; then
+        printf 'Name CPUs Sched Active Domain count\\nPool-0 1 credit y 2\\nfast 1 credit y 0\\n'
+        return
+    fi
     printf 'Name ID Mem VCPUs State Time(s)\\n'
     printf 'Domain-0 0 1 1 r----- 0.0\\ndebian 1 1 1 -b---- 0.0\\n'
 }
@@ -26,6 +30,8 @@ xl() {
         ("xl mem", ["mem-set", "mem-max"]),
         ("xl -v dest", ["destroy"]),
         ("xl console de", ["debian"]),
+        ("xl cpupool-destroy fa", ["fast"]),
+        ("xl cpupool-migrate de", ["debian"]),
         ("xl shutdown --w", ["--wait"]),
         ("xl list --js", ["--json"]),
         ("xl create -f deb", ["deb.cfg"]),

@@ -179,6 +179,7 @@ def test_domains_run_on_the_cpus_of_their_pool(host: Host) -> None:
         toolstack.remove_cpus_from_cpupool("Pool-0", "1")
         made = toolstack.create_cpupool(pool('name="fast"\ncpus=[1]'))
         assert (made.name, made.cpus, made.domains) == ("fast", [1], 0)
+        assert toolstack.info()["free_cpus"] == "0"
         domid = toolstack.create(host.config("web", pool="fast", vcpus=2, maxvcpus=2))
         assert cpus_of(host, "xen-web") == {frozenset({1})}
         assert toolstack.cpupool("fast").domains == 1
@@ -186,6 +187,7 @@ def test_domains_run_on_the_cpus_of_their_pool(host: Host) -> None:
         toolstack.migrate_to_cpupool(domid, "Pool-0")
         assert cpus_of(host, "xen-web") == {everything - {1}}
         toolstack.destroy_cpupool("fast")
+        assert toolstack.info()["free_cpus"] == "1"
         toolstack.add_cpus_to_cpupool("Pool-0", "all")
         assert cpus_of(host, "xen-web") == {everything}
 

@@ -29,6 +29,9 @@ _xl()
     domain)
         COMPREPLY=($(compgen -W "$(xl list 2>/dev/null | awk 'NR > 1 {{print $1}}')" -- "$cur"))
         ;;
+    cpupool)
+        COMPREPLY=($(compgen -W "$(xl cpupool-list 2>/dev/null | awk 'NR > 1 {{print $1}}')" -- "$cur"))
+        ;;
     file)
         COMPREPLY=($(compgen -f -- "$cur"))
         ;;
@@ -39,7 +42,7 @@ _xl()
 }}
 complete -F _xl xl"""
 
-_OPERANDS = {"DOMAIN": "domain", "FILE": "file", "COMMAND": "command"}
+_OPERANDS = {"DOMAIN": "domain", "CPUPOOL": "cpupool", "FILE": "file", "COMMAND": "command"}
 
 
 def script() -> str:

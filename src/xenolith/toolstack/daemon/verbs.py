@@ -131,7 +131,8 @@ def _resolved(daemon: Daemon, wanted: str) -> int:
 
 
 def _info(daemon: Daemon, request: Request) -> None:
-    request.reply(host_info.info() | {"engines": daemon.zygote.engines})
+    free_cpus = str(len(daemon.cpupools.free_cpus))
+    request.reply(host_info.info() | {"free_cpus": free_cpus, "engines": daemon.zygote.engines})
 
 
 def _vcpus(daemon: Daemon, request: Request) -> None:
