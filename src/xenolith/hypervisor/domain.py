@@ -81,6 +81,10 @@ class DomainMemory(GrantMemory, Protocol):
     def plain_ram(self) -> Sequence[PlainRam]:
         """Frames of RAM that grants may name, and that need not be looked up by ``mfn_of``."""
 
+    @property
+    def populated(self) -> int:
+        """Frames of RAM that the domain holds now."""
+
     def guest_frame(self, gfn: Gfn) -> memoryview:
         """A writable view of the frame behind a guest frame number; XenError(EINVAL) if none."""
 

@@ -26,6 +26,11 @@ class DomainMemory:
         ram_frames = sum(extent.count for extent in self.ram)
         self._free = [Mfn(mfn) for mfn in range(machine.frames - 1, ram_frames - 1, -1)]
 
+    @property
+    def populated(self) -> int:
+        """Frames of RAM that the domain holds now."""
+        return self.p2m.populated
+
     def allocate_frame(self) -> Mfn:
         """A zeroed machine frame that is not the guest's RAM; XenError(ENOMEM)."""
         if not self._free:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from xenolith.abi.xen import Hypercall
+from xenolith.hypervisor.hvm.memory_op import memory_op
 from xenolith.hypervisor.hypercalls import groups
 from xenolith.hypervisor.hypercalls.console_io import console_io
 from xenolith.hypervisor.hypercalls.hvm_op import hvm_op
-from xenolith.hypervisor.hypercalls.memory_op import memory_op
 from xenolith.hypervisor.hypercalls.multicall import multicall
 from xenolith.hypervisor.hypercalls.physdev_op import physdev_op
 from xenolith.hypervisor.hypercalls.sched_op import sched_op, set_timer_op

@@ -147,13 +147,22 @@ class PvMemory:
             self._released.append(Mfn(mfn))
         self.populated -= count
 
-    def populate(self) -> Mfn | None:
-        """A zeroed frame of RAM for the domain, or None if it has all that it was made for."""
-        if not self._released:
+    def populate(self, order: int = 0) -> Mfn | None:
+        """An extent of 1 << ``order`` zeroed frames for the domain, by its first; None if there is none."""
+        if order:
+            starts = _extents_of(set(self._released), order, 1)
+            if starts is None:
+                return None
+            (mfn,) = starts
+            taken = range(mfn, mfn + (1 << order))
+            self._released = [released for released in self._released if released not in taken]
+        elif self._released:
+            mfn = self._released.pop()
+        else:
             return None
-        mfn = self._released.pop()
-        self.types.add(mfn)
-        self.populated += 1
+        for offset in range(1 << order):
+            self.types.add(Mfn(mfn + offset))
+        self.populated += 1 << order
         self.on_populated(self.populated)
         return mfn
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
-from xenolith.abi.memory import XEN_MEMORY_EXCHANGE, XenMemoryExchange
+from xenolith.abi.memory import XEN_MEMORY_EXCHANGE, MemoryOp, XenMemoryExchange
 from xenolith.abi.xen import DOMID_SELF
 from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.hypercalls.memory_op import continuation
 from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def memory_exchange(vcpu: PvVcpu, argument: GuestVirt, _start: int) -> int:
         vcpu.paging.copy_to(GuestVirt(wanted.extent_start + at * _WORD), answer)
         done += given_per_chunk
         vcpu.paging.copy_to(GuestVirt(argument + _DONE), done.to_bytes(_WORD, "little"))
+        if vcpu.domain.scheduler.wants_exit and done < given.nr_extents:
+            raise continuation(MemoryOp.exchange, argument, 0)
     return 0
 
 
