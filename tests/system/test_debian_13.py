@@ -10,7 +10,7 @@ import pytest
 from xenolith.builder.assets import Assets, Guest
 from xenolith.cli.assets import INIT
 
-from .host import READY, Host
+from .host import READY, Host, eventually
 
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -57,3 +57,24 @@ def test_debian_13s_kernel_comes_up_and_shuts_down(own_host: Host, guest: Guest,
         terminal.wait_for(b"# ")
     own_host.xl("shutdown", "-w", "trixie")
     assert "trixie" not in own_host.names()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pvh", "pv"])
+def test_debian_13s_kernel_takes_vcpus_and_gives_them_back(
+    own_host: Host, guest: Guest, kind: str
+) -> None:
+    files = {"kernel": str(guest.kernel), "ramdisk": str(guest.ramdisk)}
+    own_host.xl("create", own_host.config("trixie", type=kind, vcpus=1, maxvcpus=2, **files))
+    with own_host.terminal("console", "trixie") as terminal:
+        terminal.wait_for(b"# ")
+        assert terminal.run("nproc").endswith("1\n")
+        own_host.xl("vcpu-set", "trixie", 2)
+        online = "/sys/devices/system/cpu/cpu1/online"
+        eventually(lambda: "there" in terminal.run(f"[ -e {online} ] && echo there"))
+        # Its messages come in between.
+        terminal.run(f"echo 1 > {online}")
+        assert terminal.run("nproc").endswith("2\n")
+        own_host.xl("vcpu-set", "trixie", 1)
+        eventually(lambda: own_host.row("trixie").vcpus == 1)
+        assert terminal.run("nproc").endswith("1\n")

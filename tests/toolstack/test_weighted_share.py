@@ -162,3 +162,12 @@ def test_a_process_that_is_gone_has_no_time(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert rival(child, 1, -1).cpu_time() is None
+
+
+@pytest.mark.parametrize("period", [7, 10, 23])
+def test_a_heavier_one_that_works_a_little_now_and_then_costs_little(period: int) -> None:
+    """It wants a millisecond in each period, and the CPU is not to stand still for what it does not want."""
+    brief = Process(1000, lambda now: now // MS % period == 0)
+    spinning = Process(1)
+    Simulation([spinning, brief]).run(5_000)
+    assert spinning.used + brief.used > 0.9 * 5_000 * STEP, (spinning.used, brief.used)
