@@ -175,3 +175,19 @@ def kernel_module(**fields: str | Sequence[str]) -> bytes:
     ident = b"\x7fELF\x02\x01\x01"
     shape = (0, 0, 64 + len(info) + len(names), 0, 64, 56, 0, 64, 3, 2)
     return struct.pack("<16sHHIQQQIHHHHHH", ident, 1, 62, 1, *shape) + info + names + table
+
+
+def with_section(image: bytes, name: bytes, content: bytes) -> bytes:
+    """A 64-bit ELF image without sections, given one of this name."""
+    names = b"\0" + name + b"\0.shstrtab\0"
+    at = len(image)
+    sections = [(0, 0, 0, 0), (1, 1, at, len(content))]
+    sections.append((2 + len(name), 3, at + len(content), len(names)))
+    table = b"".join(
+        struct.pack("<IIQQQQIIQQ", title, kind, 0, 0, offset, size, 0, 0, 1, 0)
+        for title, kind, offset, size in sections
+    )
+    whole = bytearray(image + content + names + table)
+    struct.pack_into("<Q", whole, 40, at + len(content) + len(names))
+    struct.pack_into("<HHH", whole, 58, 64, len(sections), len(sections) - 1)
+    return bytes(whole)

@@ -48,6 +48,15 @@ PV = Family(
     ("-mcmodel=kernel", '-DHYPERCALL_INSTRUCTION="syscall"'),
 )
 
+LEGACY_PV = Family(
+    GUESTS / "pv" / "legacy",
+    (GUESTS / "pv" / "legacy" / "runtime", _ABI_RUNTIME),
+    ("console.c", "report.c", "string.c"),
+    (
+        "-mcmodel=small",
+        '-DHYPERCALL_INSTRUCTION="shl $5, %%eax; add $hypercall_page, %%eax; call *%%rax"',
+    ),
+)
 COMPAT = Family(GUESTS / "compat", (GUESTS / "compat" / "runtime",), flags=("-m32",))
 
 

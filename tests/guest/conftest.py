@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .build import COMPAT, PV, GuestBuilder
+from .build import COMPAT, LEGACY_PV, PV, GuestBuilder
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +20,8 @@ def pv_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
 @pytest.fixture(scope="session")
 def compat_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
     return GuestBuilder(tmp_path_factory.mktemp("compat-guests"), family=COMPAT)
+
+
+@pytest.fixture(scope="session")
+def legacy_pv_guests(tmp_path_factory: pytest.TempPathFactory) -> GuestBuilder:
+    return GuestBuilder(tmp_path_factory.mktemp("legacy-pv-guests"), family=LEGACY_PV)

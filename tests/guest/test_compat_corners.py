@@ -1,4 +1,4 @@
-"""Xen's ABI as a 32-bit PVH guest sees it: each of guests/compat/corners checks one part of it, and says SUCCESS."""
+"""Xen's ABI as a 32-bit PVH guest sees it: each of guests/compat/corners checks one part of it."""
 
 from __future__ import annotations
 

@@ -30,6 +30,9 @@ from xenolith.builder.image_file import ImageFile
 
 _MOST_HEADERS = 1024
 """Entries of a header table; Linux's vmlinux has 5 program and 39 section headers."""
+_LARGEST_SECTION = 1 << 20
+"""Bytes of a section that is read as a whole: names of sections, and the like."""
+_GUEST_SECTION = b"__xen_guest"
 _LARGEST_NOTES = 1 << 20
 """Bytes of all notes; Linux's take 512."""
 
@@ -70,6 +73,10 @@ class ElfImage:
     notes: tuple[Note, ...]
     entry: int
     """The entry point of the header, a virtual address."""
+    machine: int
+    """EM_386 or EM_X86_64."""
+    guest_section: bytes | None
+    """The content of the section that older kernels have instead of Xen's notes."""
 
 
 def is_elf(image: ImageFile) -> bool:
@@ -81,7 +88,7 @@ def read_elf(image: ImageFile) -> ElfImage:
     """Read and check the headers of an x86 kernel; BuildError says what is wrong with it.
 
     Notes come from PT_NOTE segments, or from SHT_NOTE sections where the segments hold none of
-    Xen's, as in Xen's own loader.
+    Xen's, as in Xen's own loader; ``__xen_guest`` counts where there are none at all.
     """
     layouts, header = _read_header(image)
     if header.e_machine not in (EM_386, EM_X86_64):
@@ -92,11 +99,21 @@ def read_elf(image: ImageFile) -> ElfImage:
     if not any(note.name == NOTE_NAME for note in notes):
         sections = _table(image, header.e_shoff, header.e_shnum, header.e_shentsize, layouts.shdr)
         notes = _notes(image, [(s.sh_offset, s.sh_size) for s in sections if s.sh_type == SHT_NOTE])
-    return ElfImage(image, segments, notes, header.e_entry)
+    guest_section = None
+    if not any(note.name == NOTE_NAME for note in notes):
+        guest_section = _find_section(image, _GUEST_SECTION)
+    return ElfImage(image, segments, notes, header.e_entry, header.e_machine, guest_section)
 
 
 def read_section(image: ImageFile, name: bytes) -> bytes:
     """The content of the section called ``name``; BuildError if there is none."""
+    content = _find_section(image, name)
+    if content is None:
+        raise BuildError(f"{image.name} has no section {name.decode()}")
+    return content
+
+
+def _find_section(image: ImageFile, name: bytes) -> bytes | None:
     layouts, header = _read_header(image)
     sections = _table(image, header.e_shoff, header.e_shnum, header.e_shentsize, layouts.shdr)
     if header.e_shstrndx < len(sections):
@@ -104,10 +121,12 @@ def read_section(image: ImageFile, name: bytes) -> bytes:
         for section in sections:
             if names[section.sh_name :].partition(b"\0")[0] == name:
                 return _content(image, section)
-    raise BuildError(f"{image.name} has no section {name.decode()}")
+    return None
 
 
 def _content(image: ImageFile, section: Any) -> bytes:
+    if section.sh_size > _LARGEST_SECTION:
+        raise BuildError(f"{image.name} is damaged: it has a section of {section.sh_size} bytes")
     _check_extent(image, "section", section.sh_offset, section.sh_size)
     return image.read(section.sh_offset, section.sh_size)
 

@@ -1,4 +1,4 @@
-"""What a kernel says to Xen in its ELF notes, as one record.
+"""What a kernel says to Xen in its ELF notes, or in the section that older ones have, as one record.
 
 The notes are those of public/elfnote.h; unknown ones are ignored, as in Xen's own loader.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from xenolith.abi.elfnote import NOTE_NAME, ElfNote, ElfNoteSince420
 from xenolith.builder.elf import ElfImage, Note
+from xenolith.builder.elf_guest_section import parse_guest_section
 from xenolith.builder.errors import BuildError
 
 
@@ -69,6 +70,14 @@ _KINDS = {kind.value: kind for kind in (*ElfNote, *ElfNoteSince420) if kind is n
 
 def xen_notes(elf: ElfImage) -> XenNotes:
     """Collect the notes of Xen that a kernel carries; BuildError if one is malformed."""
+    if elf.guest_section is not None:
+        try:
+            section = parse_guest_section(elf.guest_section)
+        except ValueError as error:
+            raise BuildError(
+                f"{elf.file.name} is damaged: in its section __xen_guest {error}"
+            ) from error
+        return XenNotes(**section.strings, **section.numbers)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for note in elf.notes:
         kind = _KINDS.get(note.type)

@@ -17,6 +17,7 @@ from xenolith.abi.xen_pv import (
     StartInfo,
 )
 from xenolith.builder.elf import ElfImage, read_elf
+from xenolith.builder.elf_headers import EM_X86_64
 from xenolith.builder.elf_notes import XenNotes, xen_notes
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
@@ -25,6 +26,7 @@ from xenolith.builder.pv_layout import PvLayout, pv_layout
 from xenolith.builder.pv_page_tables import PvPageTables
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestPhys, GuestVirt
 
+_XEN_VERSION = "xen-3.0"
 _MAGIC = b"xen-3.0-x86_64"
 _FRAMES_AT_ONCE = 1 << 18
 
@@ -76,14 +78,29 @@ def plan_pv(kernel: ImageFile, ramdisk: ImageFile | None, frames: int) -> PvImag
     """Read a kernel's headers and lay out its domain; BuildError if it cannot be run so."""
     elf = read_elf(kernel)
     notes = xen_notes(elf)
-    if notes.xen_version is None and notes.guest_os is None:
-        raise BuildError(
-            f"{kernel.name} has no Xen ELF notes; a PV domain needs a kernel built with CONFIG_XEN_PV"
-        )
-    if notes.virt_base is None and notes.entry is None:
-        raise BuildError(f"{kernel.name} does not say where a PV domain enters it")
+    _check_kind(elf, notes)
     size = ramdisk.size if ramdisk is not None else None
     return PvImage(elf, notes, pv_layout(elf, notes, size, frames))
+
+
+def _check_kind(elf: ElfImage, notes: XenNotes) -> None:
+    """Refuse what was built for something else, as Xen's libelf does (elf_xen_note_check)."""
+    name = elf.file.name
+    if notes.xen_version is None and notes.guest_os is None:
+        raise BuildError(
+            f"{name} has no Xen ELF notes; a PV domain needs a kernel built with CONFIG_XEN_PV"
+        )
+    if not (notes.xen_version or "").startswith(_XEN_VERSION):
+        raise BuildError(f"{name} is for another Xen: it asks for {notes.xen_version!a}")
+    generic = (notes.loader or "").startswith("generic")
+    if not generic and not (notes.guest_os or "").startswith("linux"):
+        raise BuildError(
+            f"{name} needs a loader of its own: {notes.loader!a}, for {notes.guest_os!a}"
+        )
+    if elf.machine != EM_X86_64:
+        raise BuildError(f"{name} is a 32-bit kernel, and PV domains have 64 bits: try type='pvh'")
+    if notes.virt_base is None and notes.entry is None and elf.guest_section is None:
+        raise BuildError(f"{name} does not say where a PV domain enters it")
 
 
 def load_pv(
