@@ -34,6 +34,8 @@ class GuestSpec:
     type: str = "pvh"
     """As in xl.cfg; a peer has no other."""
     vcpus: int = 1
+    engine: str = "auto"
+    """As in xl.cfg; a peer has no other."""
 
     @property
     def memory_bytes(self) -> int:

@@ -72,6 +72,23 @@ class Images:
         return ramdisk
 
     @cached_property
+    def compute_program(self) -> Path:
+        """A program that measures arithmetic and memory, for the host as well."""
+        program = self._directory / "computebench"
+        _compile(*_PROGRAM_FLAGS, "-o", program, _SOURCES / "computebench.c")
+        return program
+
+    @cached_property
+    def compute_ramdisk(self) -> Path:
+        """A ramdisk whose init is that program."""
+        ramdisk = self._directory / "computebench.cpio"
+        with ramdisk.open("wb") as stream, CpioWriter(stream) as archive:
+            archive.directory("dev")
+            archive.character_device("dev/console", 5, 1)
+            archive.file("init", self.compute_program.read_bytes(), 0o755)
+        return ramdisk
+
+    @cached_property
     def network_ramdisk(self) -> Path:
         """The example's ramdisk, the network benchmark, and `sh /peer` to load the peer's drivers."""
         program = self._directory / "netbench"

@@ -168,6 +168,7 @@ def _xl_cfg(name: str, spec: GuestSpec) -> str:
         "kernel": str(spec.kernel),
         "memory": spec.memory,
         "vcpus": spec.vcpus,
+        "engine": spec.engine,
         "cmdline": f"console=hvc0 {spec.command_line}",
     }
     if spec.vif:
