@@ -228,6 +228,22 @@ def test_pools_outlive_the_daemon_and_a_reboot(host: Host) -> None:
 
 
 @needs_two_cpus
+def test_what_is_left_of_a_crashed_domain_can_be_moved_and_pinned(host: Host) -> None:
+    with host.connect() as toolstack:
+        toolstack.remove_cpus_from_cpupool("Pool-0", "1")
+        toolstack.create_cpupool(pool('name="fast"\ncpus=[1]'))
+        domid = toolstack.create(host.config("web", on_crash="preserve"))
+        host.kill(host.pid_of("xen-web"))
+        assert toolstack.wait(domid).preserved
+        toolstack.migrate_to_cpupool(domid, "fast")
+        toolstack.pin_vcpu(domid, None, "1", None)
+        toolstack.set_credit(domid, 512, 10)
+        assert toolstack.list()[1].cpupool == "fast"
+        toolstack.destroy(domid)
+        toolstack.destroy_cpupool("fast")
+
+
+@needs_two_cpus
 def test_where_domains_would_rather_run(host: Host) -> None:
     """Linux has no such wish: what can be seen is that the process may run everywhere, and where it is."""
     with host.connect() as toolstack:

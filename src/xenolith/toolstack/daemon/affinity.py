@@ -91,8 +91,8 @@ def preferred(config: DomainConfig, pool: CpuPool) -> frozenset[int]:
 def apply(domain: Domain, pool: CpuPool) -> None:
     """Have a domain's process run where its vCPUs may, and at first where they would rather; OSError."""
     may, rather = effective(domain.config, pool), preferred(domain.config, pool)
-    if not may:
-        # A pool has lost its last CPU together with the host.
+    # A pool may have lost its last CPU, when the host did.
+    if domain.pid is None or domain.process_ended or not may:
         return
     for thread in os.listdir(f"/proc/{domain.pid}/task"):
         # A thread may have ended since.

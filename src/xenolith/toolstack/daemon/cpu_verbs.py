@@ -162,8 +162,7 @@ def _inside(daemon: Daemon, pool: CpuPool) -> list[Domain]:
 def _place(daemon: Daemon, pool: CpuPool) -> None:
     """Have the domains of a pool run on the CPUs that it has now."""
     for domain in _inside(daemon, pool):
-        if domain.pid is not None and not domain.process_ended:
-            affinity.apply(domain, pool)
+        affinity.apply(domain, pool)
     credit.settle(daemon)
 
 
