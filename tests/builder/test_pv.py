@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from contextlib import ExitStack
 from itertools import pairwise
 
@@ -53,6 +54,9 @@ class Memory:
     def write(self, address: GuestPhys, data: bytes) -> None:
         assert address >= 0 and address + len(data) <= self.frames << PAGE_SHIFT
         self.machine.write(address + (FIRST_MFN << PAGE_SHIFT), data)
+
+    def write_numbers(self, address: GuestPhys, first: int, count: int) -> None:
+        self.write(address, array("Q", range(first, first + count)).tobytes())
 
     def load(self, address: GuestPhys, fd: int, offset: int, size: int) -> int:
         assert address >= 0 and address + size <= self.frames << PAGE_SHIFT

@@ -42,7 +42,7 @@ class Events:
 
 
 class SmallPvDomain:
-    def __init__(self, vcpus: int = 2) -> None:
+    def __init__(self, vcpus: int = 2, withheld: int = 0) -> None:
         self.events = Events()
         parameters = DomainParameters(7, ((Gfn(0), FRAMES),), vcpus)
         self.domain = PvDomain(parameters, new_pv_engine, self.events)
@@ -51,7 +51,8 @@ class SmallPvDomain:
         self.words = self.memory.machine.view.cast("Q")
         tables = PvPageTables(self.first, self._store)
         hidden = range(SPARE, DATA)
-        top = tables.build(BASE, 0, FRAMES, ROOT + 1, range(ROOT, GDT + 1))
+        self.memory.withhold(withheld)
+        top = tables.build(BASE, 0, FRAMES - withheld, ROOT + 1, range(ROOT, GDT + 1))
         tables.build_top(ROOT, top)
         for pfn in hidden:
             self.words[self.entry_address(pfn) >> 3] = 0

@@ -355,3 +355,39 @@ def test_frames_that_cannot_be_exchanged_stay(guest: SmallPvDomain) -> None:
     assert exchange(guest, twice, 1, 1, [1]) == -Errno.ENOMEM
     assert guest.read(SPARE, 14) == b"what was there"
     assert exchange(guest, apart, 2, 2, [1, 2]) == -Errno.EINVAL
+
+
+def test_extents_come_whole_and_are_given_back(guest: SmallPvDomain) -> None:
+    def change(command: MemoryOp, number: int, order: int) -> int:
+        extents = guest.write(DATA, number.to_bytes(8, "little"), 0x800)
+        asked = XEN_MEMORY_RESERVATION.pack(XenMemoryReservation(extents, 1, order, 0, DOMID_SELF))
+        return guest.hypercall(Hypercall.memory_op, command, guest.write(DATA, asked))
+
+    memory = guest.memory
+    first = guest.mfn(SPARE)
+    assert change(MemoryOp.decrease_reservation, first, 3) == 1
+    assert memory.populated == FRAMES - 8
+    assert change(MemoryOp.decrease_reservation, first, 0) == 0
+    assert change(MemoryOp.populate_physmap, 0x123, 10) == 0
+    assert change(MemoryOp.populate_physmap, SPARE, 3) == 1
+    assert int.from_bytes(guest.read(DATA, 8, 0x800), "little") == first
+    assert [guest.domain.engine.m2p[first + n] for n in range(8)] == [*range(SPARE, SPARE + 8)]
+    assert change(MemoryOp.populate_physmap, SPARE, 0) == 0
+
+
+def test_frames_that_were_withheld_come_when_they_are_asked_for() -> None:
+    guest = SmallPvDomain(withheld=24)
+    try:
+        last = guest.mfn(FRAMES - 1)
+        assert guest.memory.populated == FRAMES - 24
+        assert not guest.domain.types.is_present(last)
+        assert mmuext(guest, MmuextCommand.CLEAR_PAGE, last) == -Errno.EINVAL
+        taken = [guest.memory.populate(3), guest.memory.populate(0), guest.memory.populate(3)]
+        assert None not in taken
+        assert guest.memory.populate(3) is None
+        while (mfn := guest.memory.populate()) is not None:
+            assert mmuext(guest, MmuextCommand.CLEAR_PAGE, mfn) == 0
+        assert guest.memory.populated == FRAMES
+        assert guest.domain.types.is_present(last)
+    finally:
+        guest.close()

@@ -86,7 +86,7 @@ class Side:
         self.words = self.memory.view.cast("Q")
         self.flushed: list[int] = []
         self.types = PageTypes(FRAMES, lambda: self.flushed.append(0))
-        self.native = NativeMmu(self.memory, self.types.info, self.types.writable_dropped, 0x40011)
+        self.native = NativeMmu(self.memory, self.types, 0x40011)
         self.tables = PageTables(
             self.memory, self.types, lambda _mfn: None, self.native if native else None
         )

@@ -50,7 +50,7 @@ class Guest(RuleBasedStateMachine):
         self.words = self.memory.view.cast("Q")
         self.flushes = 0
         self.types = PageTypes(FRAMES, self._flush)
-        mmu = NativeMmu(self.memory, self.types.info, self.types.writable_dropped, 0)
+        mmu = NativeMmu(self.memory, self.types, 0)
         self.tables = PageTables(
             self.memory, self.types, self._fill_reserved_slots, mmu if native else None
         )

@@ -5,7 +5,6 @@ The boot ABI is that of struct start_info in public/xen.h; libelf's and libxc's 
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +27,6 @@ from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestPhys, GuestVirt
 
 _XEN_VERSION = "xen-3.0"
 _MAGIC = b"xen-3.0-x86_64"
-_FRAMES_AT_ONCE = 1 << 18
 
 
 class PseudoPhysicalMemory(Protocol):
@@ -36,6 +34,9 @@ class PseudoPhysicalMemory(Protocol):
 
     def write(self, address: GuestPhys, data: bytes) -> None:
         """Store ``data``."""
+
+    def write_numbers(self, address: GuestPhys, first: int, count: int) -> None:
+        """Store ``count`` consecutive numbers of 8 bytes, from ``first`` on."""
 
     def load(self, address: GuestPhys, fd: int, offset: int, size: int) -> int:
         """Copy from a file; return how much it had."""
@@ -147,11 +148,7 @@ def _load(
 
 
 def _write_p2m(layout: PvLayout, platform: PvPlatform, memory: PseudoPhysicalMemory) -> None:
-    for start in range(0, platform.frames, _FRAMES_AT_ONCE):
-        end = min(platform.frames, start + _FRAMES_AT_ONCE)
-        numbers = array("Q", range(platform.first_mfn + start, platform.first_mfn + end))
-        address = _physical(layout.p2m.pfn) + start * numbers.itemsize
-        memory.write(GuestPhys(address), numbers.tobytes())
+    memory.write_numbers(_physical(layout.p2m.pfn), platform.first_mfn, platform.frames)
 
 
 def _physical(pfn: int) -> GuestPhys:

@@ -38,8 +38,7 @@ class PvDomain(Domain):
         self.types = PageTypes(machine.frames, engine.flush_tlb)
         self._native_mmu = NativeMmu(
             machine,
-            self.types.info,
-            self.types.writable_dropped,
+            self.types,
             XEN_MAJOR << 16 | XEN_MINOR,
             engine.changes,
         )

@@ -62,7 +62,7 @@ enum { UVMF_FLUSH = 1, UVMF_INVLPG = 2, UVMF_MASK = 3 };
 
 struct mmu {
     uint8_t *memory;
-    uint64_t frames;
+    const uint64_t *frames; /* how many there are */
     uint32_t *info;
     uint8_t *writable_dropped;
     uint64_t version; /* what xen_version says */
@@ -75,6 +75,15 @@ uint64_t xenolith_mmu_size(void)
     return sizeof(struct mmu);
 }
 
+/* Store consecutive numbers, as lists of frames are: a large domain has hundreds of millions. */
+void xenolith_mmu_count_up(uint64_t *to, uint64_t first, uint64_t count)
+{
+    uint64_t index;
+
+    for (index = 0; index < count; index++)
+        to[index] = first + index;
+}
+
 static uint64_t *word_at(const struct mmu *mmu, uint64_t address)
 {
     return (uint64_t *)(mmu->memory + address);
@@ -82,13 +91,13 @@ static uint64_t *word_at(const struct mmu *mmu, uint64_t address)
 
 static int is_type(const struct mmu *mmu, uint64_t mfn, uint32_t type)
 {
-    return mfn < mmu->frames && (mmu->info[mfn] & COUNT) && mmu->info[mfn] >> TYPE_SHIFT == type;
+    return mfn < *mmu->frames && (mmu->info[mfn] & COUNT) && mmu->info[mfn] >> TYPE_SHIFT == type;
 }
 
 /* PageTypes.may_be_written */
 static int may_be_written(const struct mmu *mmu, uint64_t mfn)
 {
-    return mfn < mmu->frames && !(mmu->info[mfn] & ABSENT)
+    return mfn < *mmu->frames && !(mmu->info[mfn] & ABSENT)
         && (!(mmu->info[mfn] & COUNT) || mmu->info[mfn] >> TYPE_SHIFT == TYPE_WRITABLE);
 }
 
@@ -97,7 +106,7 @@ static int get_l1_entry(struct mmu *mmu, uint64_t entry)
     uint64_t mfn = (entry & ADDRESS) / PAGE_BYTES;
     uint32_t info;
 
-    if ((entry & L1_DISALLOWED) || mfn >= mmu->frames || mmu->info[mfn] & ABSENT)
+    if ((entry & L1_DISALLOWED) || mfn >= *mmu->frames || mmu->info[mfn] & ABSENT)
         return 0;
     if (!(entry & WRITABLE))
         return 1;
@@ -206,7 +215,7 @@ static uint64_t find_slot_and_rights(const struct mmu *mmu, uint64_t root, uint6
     for (shift = 39; shift > 12; shift -= 9) {
         uint64_t entry;
 
-        if (table / PAGE_BYTES >= mmu->frames)
+        if (table / PAGE_BYTES >= *mmu->frames)
             return 0;
         entry = *word_at(mmu, table + 8 * (address >> shift & 511));
         if (!(entry & PRESENT) || entry & LARGE)
@@ -214,7 +223,7 @@ static uint64_t find_slot_and_rights(const struct mmu *mmu, uint64_t root, uint6
         *rights &= entry;
         table = entry & ADDRESS;
     }
-    return table / PAGE_BYTES < mmu->frames ? table + 8 * (address >> 12 & 511) : 0;
+    return table / PAGE_BYTES < *mmu->frames ? table + 8 * (address >> 12 & 511) : 0;
 }
 
 static uint64_t find_slot(const struct mmu *mmu, uint64_t root, uint64_t address)
@@ -235,7 +244,7 @@ static uint64_t *guest_word(const struct mmu *mmu, uint64_t root, uint64_t addre
         return NULL;
     entry = word_at(mmu, slot);
     mfn = (*entry & ADDRESS) / PAGE_BYTES;
-    if ((*entry & wanted) != wanted || mfn >= mmu->frames)
+    if ((*entry & wanted) != wanted || mfn >= *mmu->frames)
         return NULL;
     *entry |= ACCESSED | (write ? DIRTY : 0);
     return word_at(mmu, (*entry & ADDRESS) + address % PAGE_BYTES);

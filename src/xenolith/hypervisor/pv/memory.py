@@ -6,12 +6,12 @@ channels and grants need not know the difference.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Collection, Sequence
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import PvEngine
 from xenolith.hypervisor.p2m import PlainRam
+from xenolith.hypervisor.pv.native_mmu import count_up
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
 from xenolith.machine.address import PAGE_SIZE, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -20,7 +20,7 @@ XEN_FRAMES = 1024
 """Frames in front of RAM: shared info, grant frames. So no frame number is what the guest counts it as."""
 
 INVALID_M2P_ENTRY = (1 << 64) - 1
-_FRAMES_AT_ONCE = 1 << 18
+_REVEALED_AT_ONCE = 512
 
 
 class PvMemory:
@@ -116,8 +116,7 @@ class PvMemory:
         given = {Mfn(mfn) for mfn in frames}
         if len(given) < len(frames) or not all(self._is_releasable(mfn) for mfn in given):
             return None
-        pool = given | set(self._released)
-        starts = _extents_of(pool, order, len(frames) >> order)
+        starts = self._find(given, order, len(frames) >> order)
         if starts is None:
             return None
         for mfn in given:
@@ -125,7 +124,15 @@ class PvMemory:
         taken = {Mfn(start + offset) for start in starts for offset in range(1 << order)}
         for mfn in taken:
             self.types.add(mfn)
-        self._released = sorted(pool - taken, reverse=True)
+        self._released = sorted(given.union(self._released) - taken, reverse=True)
+        return starts
+
+    def _find(self, given: set[Mfn], order: int, count: int) -> list[Mfn] | None:
+        """So many extents of free frames, or of those that are given; if need be, of withheld ones."""
+        starts = _extents_of(given.union(self._released), order, count)
+        if starts is None:
+            self._reveal(count + 1 << order)
+            starts = _extents_of(given.union(self._released), order, count)
         return starts
 
     def _is_releasable(self, mfn: int) -> bool:
@@ -141,25 +148,33 @@ class PvMemory:
 
     def withhold(self, count: int) -> None:
         """Start with ``count`` frames fewer than the domain may have: those with the highest numbers."""
-        end = self.first_ram + self.ram_frames
-        for mfn in range(end - 1, end - 1 - count, -1):
-            self.types.remove(Mfn(mfn))
-            self._released.append(Mfn(mfn))
+        self.types.existing[0] -= count
         self.populated -= count
+
+    def _reveal(self, count: int) -> None:
+        """Have up to so many of the frames that were withheld be among those that are free."""
+        first = self.types.existing[0]
+        revealed = range(first, min(first + count, self.machine.frames))
+        self.types.existing[0] = revealed.stop
+        for mfn in revealed:
+            self.types.remove(Mfn(mfn))
+        self._released[:0] = [Mfn(mfn) for mfn in reversed(revealed)]
 
     def populate(self, order: int = 0) -> Mfn | None:
         """An extent of 1 << ``order`` zeroed frames for the domain, by its first; None if there is none."""
-        if order:
-            starts = _extents_of(set(self._released), order, 1)
-            if starts is None:
-                return None
+        starts = self._find(set(), order, 1) if order else None
+        if starts:
             (mfn,) = starts
             taken = range(mfn, mfn + (1 << order))
             self._released = [released for released in self._released if released not in taken]
-        elif self._released:
-            mfn = self._released.pop()
-        else:
+        elif order:
             return None
+        else:
+            if not self._released:
+                self._reveal(_REVEALED_AT_ONCE)
+            if not self._released:
+                return None
+            mfn = self._released.pop()
         for offset in range(1 << order):
             self.types.add(Mfn(mfn + offset))
         self.populated += 1 << order
@@ -168,11 +183,12 @@ class PvMemory:
 
     def number_frames(self, count: int) -> None:
         """Enter the first ``count`` frames of RAM into the machine-to-physical table, in their order."""
-        table = self._engine.m2p
-        for start in range(0, count, _FRAMES_AT_ONCE):
-            end = min(count, start + _FRAMES_AT_ONCE)
-            first = self.first_ram + start
-            table[first : first + end - start] = memoryview(array("Q", range(start, end)))
+        count_up(self._engine.m2p[self.first_ram : self.first_ram + count], 0)
+
+    def write_numbers(self, address: GuestPhys, first: int, count: int) -> None:
+        """PseudoPhysicalMemory: store consecutive numbers of 8 bytes at a pseudo-physical address."""
+        start = self._machine_address(address)
+        count_up(self.view[start : start + 8 * count].cast("Q"), first)
 
     def write(self, address: GuestPhys, data: bytes | memoryview) -> None:
         """PhysicalMemory: store bytes at a pseudo-physical address."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import NativeCalls
 from xenolith.engine.table_changes import TableChanges
+from xenolith.hypervisor.pv.page_type import PageTypes
 from xenolith.machine.memory import MachineMemory
 
 
@@ -21,7 +22,7 @@ class _Mmu(ctypes.Structure):
 
     _fields_ = (
         ("memory", c_void_p),
-        ("frames", c_uint64),
+        ("frames", c_void_p),
         ("info", c_void_p),
         ("writable_dropped", c_void_p),
         ("version", c_uint64),
@@ -41,8 +42,17 @@ def load_mmu() -> ctypes.CDLL:
         library.xenolith_mmu_validate_l1.argtypes = [c_void_p, c_uint64]
         library.xenolith_mmu_invalidate_l1.argtypes = [c_void_p, c_uint64]
         library.xenolith_mmu_invalidate_l1.restype = None
+        library.xenolith_mmu_count_up.argtypes = [c_void_p, c_uint64, c_uint64]
+        library.xenolith_mmu_count_up.restype = None
         return library
     raise EngineError("the hypervisor's C code is not built: reinstall xenolith with a C compiler")
+
+
+def count_up(words: memoryview, first: int) -> None:
+    """Store consecutive numbers, from ``first`` on, in a writable view of format ``Q``."""
+    if len(words):
+        target = ctypes.addressof(c_uint64.from_buffer(words))
+        load_mmu().xenolith_mmu_count_up(target, first, len(words))
 
 
 class NativeMmu:
@@ -51,19 +61,18 @@ class NativeMmu:
     def __init__(
         self,
         memory: MachineMemory,
-        info: memoryview,
-        writable_dropped: memoryview,
+        types: PageTypes,
         version: int,
         changes: TableChanges | None = None,
     ) -> None:
         self._library = load_mmu()
-        self._kept = (memory, info, writable_dropped, changes)
+        self._kept = (memory, types, changes)
         # The buffers live as long as this object.
         self._mmu = _Mmu(
             memory.address,
-            memory.frames,
-            ctypes.addressof(c_uint32.from_buffer(info)),
-            ctypes.addressof(c_uint8.from_buffer(writable_dropped)),
+            ctypes.addressof(c_uint64.from_buffer(types.existing)),
+            ctypes.addressof(c_uint32.from_buffer(types.info)),
+            ctypes.addressof(c_uint8.from_buffer(types.writable_dropped)),
             version,
             changes.address if changes is not None else None,
         )

@@ -53,7 +53,7 @@ int xenolith_mmu_store(struct mmu *mmu, struct native_trap *trap)
     if (rip % PAGE_BYTES > PAGE_BYTES - 16)
         return 0;
     slot = find_slot(mmu, trap->roots[KERNEL], rip);
-    if (!slot || !(*word_at(mmu, slot) & PRESENT) || (*word_at(mmu, slot) & ADDRESS) / PAGE_BYTES >= mmu->frames)
+    if (!slot || !(*word_at(mmu, slot) & PRESENT) || (*word_at(mmu, slot) & ADDRESS) / PAGE_BYTES >= *mmu->frames)
         return 0;
     memcpy(code, mmu->memory + (*word_at(mmu, slot) & ADDRESS) + rip % PAGE_BYTES, 15);
 

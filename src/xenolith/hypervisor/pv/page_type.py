@@ -50,6 +50,9 @@ class PageTypes:
         )
         self.info = memoryview(area).cast("I")
         """One word a frame: its type from TYPE_SHIFT on, PINNED, ABSENT, and how often it is in use."""
+        self.existing = memoryview(bytearray(8)).cast("Q")
+        """How many frames there are so far: those that were never the guest's come last."""
+        self.existing[0] = frames
         self.validate: Callable[[Mfn, PageType], None]
         self.invalidate: Callable[[Mfn, PageType], None]
         self.is_granted: Callable[[Mfn], bool] = lambda _mfn: False
@@ -67,7 +70,7 @@ class PageTypes:
 
     def is_present(self, mfn: int) -> bool:
         """Whether a frame is the guest's."""
-        return 0 <= mfn < self.frames and not self.info[mfn] & ABSENT
+        return 0 <= mfn < self.existing[0] and not self.info[mfn] & ABSENT
 
     def may_be_written(self, mfn: int) -> bool:
         """Whether a frame is the guest's and in no use that forbids it to be written."""
