@@ -100,6 +100,17 @@ def test_only_who_shares_a_cpu_with_a_heavier_domain_is_told(host: Host) -> None
             assert not orders.throttle()
 
 
+def test_a_heavier_domain_that_crashes_and_stays_counts_no_more(host: Host) -> None:
+    with host.connect() as toolstack:
+        domid = toolstack.create(host.config("light", "orders"))
+        with Orders(toolstack, domid) as orders:
+            assert not orders.throttle()
+            toolstack.create(host.config("heavy", cpu_weight=512, on_crash="preserve"))
+            assert orders.throttle()
+            host.kill(host.pid_of("xen-heavy"))
+            assert not orders.throttle()
+
+
 def test_a_new_daemon_tells_all_of_them_what_holds(host: Host) -> None:
     with host.connect() as toolstack:
         light = toolstack.create(host.config("light", "orders"))

@@ -151,6 +151,8 @@ class Daemon:
         domain.process_ended = True
         if domain.connection is not None:
             domain.connection.close()
+        # Its process ID may soon be another's.
+        credit.settle(self)
         if domain.dying:
             endings.release(self, domain)
         elif not domain.building:
