@@ -176,7 +176,8 @@ class WiredGuest:
         self.attachment = Attachment(
             lambda when, call: self.timers.append((when, call)), rate, self.log.append
         )
-        line = Line(IoThread(self.loop, self.posted.append, self.doze), MessageWire(left.detach()))
+        self.io = IoThread(self.loop, self.posted.append, self.doze)
+        line = Line(self.io, MessageWire(left.detach()))
         self.attachment.plug(line)
 
     def shut(self, backend: DeviceBackend) -> None:

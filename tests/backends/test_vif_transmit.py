@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,9 +13,11 @@ from netfront import WRAP, Netfront
 from xenolith.abi.grant_table import GTF_permit_access
 from xenolith.abi.netif import EXTRA_GSO, EXTRA_MCAST, ExtraGso, ExtraMcast, ExtraType, Rsp
 from xenolith.abi.ring import REQ_PROD
+from xenolith.backends.net import Line
 from xenolith.machine.address import PAGE_SIZE
 from xenolith.net.frame import NOTHING, VALIDATED, Frame, GsoType, Offload, OffloadFlag
 from xenolith.net.token_bucket import TokenBucket
+from xenolith.net.wire import MessageWire
 
 CSUM_BLANK, DATA_VALIDATED, MORE, EXTRA = 1, 2, 4, 8
 PAYLOAD = bytes(range(256)) * 300
@@ -240,4 +243,29 @@ def test_a_network_that_is_gone_drops_packets_and_is_told_once() -> None:
         front.kick()
     assert front.tx_statuses() == [Rsp.OKAY] * 3
     assert len(front.log) == 1 and "the network is gone" in front.log[0]
+    front.close()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_toolstack_is_told_of_a_network_that_is_gone(early: bool) -> None:
+    front = Netfront()
+    written: list[dict[str, str]] = []
+    if early:
+        front.backend.bound(lambda nodes: written.append(dict(nodes)))
+    front.hang_up()
+    front.run()
+    if not early:
+        front.backend.bound(lambda nodes: written.append(dict(nodes)))
+    reason = "the other end is closed"
+    assert written == [{"hotplug-status": "error", "hotplug-error": reason}]
+    assert front.attachment.lost == reason
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line = Line(front.io, MessageWire(left.detach()))
+    front.attachment.plug(line)
+    front.run()
+    assert front.attachment.lost is None
+    front.put_packet(ethernet(60))
+    front.kick()
+    assert right.recv(100)[10:] == ethernet(60)
+    right.close()
     front.close()

@@ -123,6 +123,10 @@ def nics(host: Host, name: str) -> list[dict[str, object]]:
     return found
 
 
+def switches(host: Host) -> list[int]:
+    return [pid for pid, line in host.processes().items() if "switch_process" in line]
+
+
 def connected(host: Host, name: str, count: int) -> bool:
     return [nic["state"] for nic in nics(host, name)] == [4] * count
 
@@ -307,6 +311,62 @@ def test_networks_outlive_the_daemon(own_host: Host) -> None:
         lambda: not any("switch_process" in line for line in own_host.processes().values()),
         own_host.processes,
     )
+
+
+def test_a_switch_that_died_is_replaced(own_host: Host) -> None:
+    for name in ("a", "b"):
+        own_host.xl("create", own_host.config(name, vif=["bridge=lan"]))
+    with own_host.terminal("console", "a") as a, own_host.terminal("console", "b") as b:
+        for number, terminal in ((1, a), (2, b)):
+            terminal.wait_for(b"# ", timeout=120)
+            terminal.run(f"ip addr add 10.9.0.{number}/24 dev eth0; ip link set eth0 up")
+        assert "2 packets received" in a.run("ping -c 2 -i 0.1 10.9.0.2")
+        for _ in range(2):
+            (switch,) = switches(own_host)
+            kill(switch)
+            eventually(lambda: "the network is gone" in own_host.xl("dmesg"))
+            eventually(lambda gone=switch: switches(own_host) not in ([], [gone]))  # type: ignore[misc]
+            eventually(
+                lambda: not any(nic["lost"] for name in "ab" for nic in nics(own_host, name))
+            )
+            assert "2 packets received" in a.run("ping -c 2 -i 0.1 10.9.0.2")
+
+
+def test_a_network_that_cannot_be_had_again_is_told_of(own_host: Host) -> None:
+    own_host.xl("create", own_host.config("a", vif=["bridge=lan"]))
+    eventually(lambda: connected(own_host, "a", 1), timeout=60)
+    (switch,) = switches(own_host)
+    # Nobody is there to start another.
+    kill(own_host.daemon_pid())
+    kill(switch)
+    # A daemon that cannot make the switch's socket.
+    networks = own_host.run_dir / "networks"
+    shutil.rmtree(networks)
+    networks.write_text("in the way")
+    eventually(lambda: nics(own_host, "a")[0]["lost"] == "the other end is closed")
+    row = own_host.xl("network-list", "a").splitlines()[1]
+    assert row.endswith("network lost: the other end is closed")
+    networks.unlink()
+    eventually(lambda: nics(own_host, "a")[0]["lost"] == "", timeout=30)
+    assert len(switches(own_host)) == 1
+    own_host.xl("network-detach", "a", "0")
+    own_host.xl("network-attach", "a", "bridge=lan")
+    eventually(lambda: connected(own_host, "a", 1))
+
+
+@needs_passt
+def test_a_passt_that_died_is_replaced(own_host: Host, web_port: int) -> None:
+    own_host.xl("create", own_host.config("a", vif=["type=user"]))
+    with own_host.terminal("console", "a") as a:
+        a.wait_for(b"# ", timeout=120)
+        a.run("udhcpc -i eth0 -q -n 2>/dev/null")
+        fetch = f"wget -q -O - http://{GATEWAY}:{web_port}/ | md5sum"
+        assert digest_in(a.run(fetch, timeout=60)) == DIGEST
+        (passt,) = (pid for pid, line in own_host.processes().items() if "passt" in line)
+        kill(passt)
+        eventually(lambda: "the network is gone" in own_host.xl("dmesg"))
+        eventually(lambda: nics(own_host, "a")[0]["lost"] == "")
+        assert digest_in(a.run(fetch, timeout=60)) == DIGEST
 
 
 @needs_root

@@ -124,10 +124,11 @@ NIC_HEADER = (
 
 def nic_row(nic: NicInfo) -> str:
     """A row of `xl network-list`."""
-    return (
+    row = (
         f"{nic.devid:<3} {nic.backend_domid:<2} {nic.mac} {nic.devid:>6} {nic.state:>5} "
         f"{nic.event_channel:>6} {nic.tx_ring_ref:>5}/{nic.rx_ring_ref:<11} {nic.backend:<30}"
     )
+    return f"{row} network lost: {nic.lost}" if nic.lost else row
 
 
 def info_lines(info: Mapping[str, str]) -> list[str]:

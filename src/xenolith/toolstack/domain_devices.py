@@ -71,7 +71,7 @@ class DomainDevices:
             if self._is_coalescing(device, request):
                 return
             try:
-                change = CHANGES[kind](device.backend, settings, request.fds)
+                change = CHANGES[kind](device.backend, self._io, settings, request.fds)
             except (ImageError, OSError, ValueError) as error:
                 request.fail(str(error))
             else:

@@ -54,6 +54,8 @@ class NicInfo(NamedTuple):
     tx_ring_ref: int
     rx_ring_ref: int
     backend: str
+    lost: str
+    """Why its network has gone; empty where it has not."""
     rx_packets: int
     rx_bytes: int
     rx_dropped: int

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xenolith.backends.net.line import Line
+from xenolith.backends.xenbus import Nodes
 from xenolith.net.capture import Capture
 from xenolith.net.errors import WireClosedError
 from xenolith.net.frame import Frame
@@ -42,6 +43,10 @@ class Attachment:
         """Called when there may be frames to receive."""
         self.on_room: Callable[[], None] = lambda: None
         """Called when there is room to send again, after :attr:`may_send` was False."""
+        self.on_lost: Callable[[str], None] = lambda why: None
+        """Called when the network has gone, with the reason."""
+        self.lost: str | None = None
+        """Why there is no network, if it has gone."""
         self._call_at = call_at
         self._rate = rate
         self._log = log
@@ -58,7 +63,7 @@ class Attachment:
     def plug(self, line: Line) -> None:
         """Connect to a network, in place of any other; owns the line."""
         self.unplug()
-        self._line = line
+        self._line, self.lost = line, None
         line.ready = self._ready
         self._ready()
 
@@ -143,9 +148,22 @@ class Attachment:
 
     def _lost(self, error: WireClosedError) -> None:
         self.unplug()
+        self.lost = str(error)
         self._log(f"the network is gone: {error}")
+        self.on_lost(self.lost)
         # The guest may be waiting for room, and nothing will come of that.
         self.on_room()
+
+
+def report_loss(attachment: Attachment, write: Callable[[Nodes], None]) -> None:
+    """Tell the toolstack when the network has gone, by the nodes that hotplug scripts fail with."""
+
+    def lost(why: str) -> None:
+        write({"hotplug-status": "error", "hotplug-error": why})
+
+    attachment.on_lost = lost
+    if attachment.lost is not None:
+        lost(attachment.lost)
 
 
 def token_bucket(bytes_per_interval: int, interval_us: int) -> TokenBucket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from xenolith.backends.net.attachment import Attachment
+from xenolith.backends.net.attachment import Attachment, report_loss
 from xenolith.backends.net.control import ControlRing
 from xenolith.backends.net.errors import ProtocolError
 from xenolith.backends.net.multicast import MulticastFilter
@@ -47,6 +47,10 @@ class VifBackend(DeviceBackend):
         """What has no room in its queue yet, in reverse order."""
         attachment.on_frames = self._receive
         attachment.on_room = self._transmit_all
+
+    def bound(self, write: Callable[[Nodes], None]) -> None:
+        """See DeviceBackend."""
+        report_loss(self.attachment, write)
 
     def features(self) -> Nodes:
         """See DeviceBackend."""

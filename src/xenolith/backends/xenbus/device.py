@@ -23,6 +23,10 @@ _STATES = {str(state.value): state for state in XenbusState}
 class DeviceBackend(Protocol):
     """What serves one device; all calls are made in the hypervisor thread. To be subclassed."""
 
+    def bound(self, write: Callable[[Nodes], None]) -> None:
+        """The device is on the bus, and ``write`` sets nodes in the backend's directory from now on."""
+        return
+
     def features(self) -> Nodes:
         """What is written below the backend's directory before InitWait."""
         return {}
@@ -91,6 +95,7 @@ class Device:
 
     def start(self) -> None:
         """Offer the device to the frontend."""
+        self.backend.bound(self._write)
         self._offer()
         watch, front = self._store.watch, self.frontend
         self._watches = [watch(f"{front}/state", self._frontend_changed)]

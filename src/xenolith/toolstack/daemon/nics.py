@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xenolith.net.errors import NetError
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.config.nic import NicConfig, NicType, parse_nic
-from xenolith.toolstack.daemon import devices
+from xenolith.toolstack.daemon import devices, nic_recovery
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.devices import nodes, vif
@@ -111,6 +111,7 @@ def _info(daemon: Daemon, kind: str, device: DeviceInfo, mac: str, counted: list
         number("tx-ring-ref", "queue-0/tx-ring-ref", "prod-gref-0", "queue-0/prod-gref-0"),
         number("rx-ring-ref", "queue-0/rx-ring-ref", "cons-gref-0", "queue-0/cons-gref-0"),
         device.backend,
+        nic_recovery.lost(daemon.store, device.backend),
         *counted,
     )
 
@@ -153,7 +154,12 @@ def _plug_and_attach(daemon: Daemon, domain: Domain, nic: NicConfig, then: devic
             then(DaemonError(f"network interface {devid}: {result}"))
             return
         device = vif.new_vif(nic, devid, domain.config.maxvcpus, result)
-        devices.attach(daemon, domain, device, then)
+        devices.attach(daemon, domain, device, attached)
+
+    def attached(error: DaemonError | None) -> None:
+        if error is None:
+            nic_recovery.watch(daemon, domain, nic)
+        then(error)
 
     try:
         daemon.networks.plug(nic, f"vif{domain.domid}.{devid}", plugged)

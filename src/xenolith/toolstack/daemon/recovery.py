@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from xenolith.toolstack import paths
 from xenolith.toolstack.config import DomainConfig
-from xenolith.toolstack.daemon import devices, domain_files, ending, lifecycle, xenstore_layout
+from xenolith.toolstack.daemon import (
+    devices,
+    domain_files,
+    ending,
+    lifecycle,
+    nic_recovery,
+    xenstore_layout,
+)
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.domain_files import DomainRecord
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -89,6 +96,7 @@ def _take_over(daemon: Daemon, domain: Domain, record: DomainRecord) -> None:
     connections = daemon.attach_xenstore(domain)
     connection.call("xenstore", {}, lambda _result, _fds: None, connections)
     devices.resume_removals(daemon, domain)
+    nic_recovery.watch_all(daemon, domain)
     domain.log(f"A new daemon has taken over domain {domain.domid}")
 
 

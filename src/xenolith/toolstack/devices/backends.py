@@ -18,7 +18,7 @@ The descriptors are the backend's, or closed.
 """
 
 ChangeBackend = Callable[
-    [DeviceBackend, Body, Sequence[int]], Callable[[Callable[[Nodes], None]], None]
+    [DeviceBackend, IoThread, Body, Sequence[int]], Callable[[Callable[[Nodes], None]], None]
 ]
 """Makes a change of a backend's out of settings and descriptors; they are the backend's, or closed.
 
@@ -40,7 +40,7 @@ def _block(guest: Guest, _io: IoThread, settings: Body, fds: Sequence[int]) -> D
 
 
 def _change_block(
-    backend: DeviceBackend, settings: Body, fds: Sequence[int]
+    backend: DeviceBackend, _io: IoThread, settings: Body, fds: Sequence[int]
 ) -> Callable[[Callable[[Nodes], None]], None]:
     """Another medium, or with the action ``measure`` a new look at the size of the one there is."""
     assert isinstance(backend, BlockBackend)

@@ -96,12 +96,25 @@ def new_vif(nic: NicConfig, devid: int, vcpus: int, plugged: Plugged) -> NewDevi
     )
 
 
+def plugged_again(nic: NicConfig, devid: int, plugged: Plugged) -> NewDevice:
+    """What changes of an attached interface that is plugged in anew; owns the wire."""
+    return NewDevice(
+        kind=kind_of(nic),
+        devid=devid,
+        frontend={},
+        backend={"hotplug-status": "connected", "hotplug-error": ""},
+        settings={"action": "plug", "wire": plugged.wire},
+        fds=[plugged.fd],
+    )
+
+
 def make_vif(guest: Guest, io: IoThread, settings: Body, fds: Sequence[int]) -> VifBackend:
     """Make the backend of an interface, in the domain's process. I/O thread."""
     name = f"vif{guest.domid}.{settings['devid']}"
     attachment = _attachment(guest, io, name, settings)
     backend = VifBackend(guest, name, attachment, settings["queues"])
-    _plug(guest, io, attachment, settings, fds)
+    line = _line(io, settings, fds)
+    guest.post(lambda: attachment.plug(line))
     return backend
 
 
@@ -112,16 +125,25 @@ def make_vif2(guest: Guest, io: IoThread, settings: Body, fds: Sequence[int]) ->
     only_from = settings["only_from"]
     own_address = bytes.fromhex(only_from.replace(":", "")) if only_from is not None else None
     backend = Vif2Backend(guest, name, attachment, settings["queues"], own_address)
-    _plug(guest, io, attachment, settings, fds)
+    line = _line(io, settings, fds)
+    guest.post(lambda: attachment.plug(line))
     return backend
 
 
 def change_vif(
-    backend: DeviceBackend, _settings: Body, fds: Sequence[int]
+    backend: DeviceBackend, io: IoThread, settings: Body, fds: Sequence[int]
 ) -> Callable[[Callable[[Nodes], None]], None]:
-    """Have an interface captured from now on, into the descriptor that came with the change."""
+    """Plug an interface in anew, or have it captured into the descriptor that came with the change."""
     assert isinstance(backend, VifBackend | Vif2Backend)
     attachment = backend.attachment
+    if settings.get("action") == "plug":
+        line = _line(io, settings, fds)
+
+        def plug(then: Callable[[Nodes], None]) -> None:
+            attachment.plug(line)
+            then({})
+
+        return plug
     (fd,) = fds
 
     def capture(then: Callable[[Nodes], None]) -> None:
@@ -143,13 +165,10 @@ def _attachment(guest: Guest, io: IoThread, name: str, settings: Body) -> Attach
     return Attachment(io.call_at, rate, lambda line: guest.log(f"{name}: {line}"))
 
 
-def _plug(
-    guest: Guest, io: IoThread, attachment: Attachment, settings: Body, fds: Sequence[int]
-) -> None:
-    """Plug an interface into the network whose descriptor has come with its settings."""
+def _line(io: IoThread, settings: Body, fds: Sequence[int]) -> Line:
+    """The line to the network whose descriptor has come with the settings. I/O thread."""
     (fd,) = fds
     wire: Wire = (
         StreamWire(socket.socket(fileno=fd)) if settings["wire"] == STREAM else MessageWire(fd)
     )
-    line = Line(io, wire)
-    guest.post(lambda: attachment.plug(line))
+    return Line(io, wire)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xenolith.backends.net.attachment import Attachment
+from xenolith.backends.net.attachment import Attachment, report_loss
 from xenolith.backends.net.errors import ProtocolError
 from xenolith.backends.net.netchannel2.channel import Channel
 from xenolith.backends.net.netchannel2.offers import MAX_RING_PAGE_ORDER, channel_offers
@@ -47,6 +47,10 @@ class Vif2Backend(DeviceBackend):
         """What has no room in its channel yet, in reverse order."""
         attachment.on_frames = self._guarded(self._receive)
         attachment.on_room = self._guarded(self._serve_all)
+
+    def bound(self, write: Callable[[Nodes], None]) -> None:
+        """See DeviceBackend."""
+        report_loss(self.attachment, write)
 
     def features(self) -> Nodes:
         """See DeviceBackend."""
