@@ -75,6 +75,11 @@ def _flush_cache(_vcpu: PvVcpu, _operation: MmuextOp) -> None:
     raise XenError(Errno.EACCES, "the domain has no devices")
 
 
+def _superpage(_vcpu: PvVcpu, _operation: MmuextOp) -> None:
+    """XenError(EOPNOTSUPP): no PV guest has large pages, as in Xen since 4.9."""
+    raise XenError(Errno.EOPNOTSUPP, "large pages")
+
+
 def _set_ldt(vcpu: PvVcpu, operation: MmuextOp) -> None:
     vcpu.set_ldt(GuestVirt(operation.arg1), operation.arg2)
 
@@ -110,4 +115,6 @@ _OPERATIONS: dict[int, Callable[[PvVcpu, MmuextOp], None]] = {
     MmuextCommand.SET_LDT.value: _set_ldt,
     MmuextCommand.CLEAR_PAGE.value: _clear_page,
     MmuextCommand.COPY_PAGE.value: _copy_page,
+    MmuextCommand.MARK_SUPER.value: _superpage,
+    MmuextCommand.UNMARK_SUPER.value: _superpage,
 }

@@ -118,6 +118,12 @@ class PvVcpu(Vcpu):
         """See TrapHandler."""
         self.domain.crash_vcpu(self, why)
 
+    def nmi(self) -> None:
+        """See Vcpu. One that is down stays so."""
+        self.engine_vcpu.inject_nmi()
+        if self.is_up:
+            self.domain.scheduler.wake(self)
+
     def has_event(self) -> bool:
         """See Vcpu."""
         return self.info is not None and bool(self.info[_UPCALL_PENDING])
@@ -189,15 +195,26 @@ class PvVcpu(Vcpu):
         self.engine_vcpu.set_gdt(frames)
 
     def set_ldt(self, address: GuestVirt, entries: int) -> None:
-        """Use the local descriptor table at a page of the kernel's; XenError(EINVAL)."""
+        """Use the local descriptor table at a page of the kernel's; XenError(EINVAL).
+
+        A page that can be no part of one shows empty descriptors; as in Xen, that is no error.
+        """
         if entries > _LDT_ENTRIES or address % PAGE_SIZE:
             raise XenError(Errno.EINVAL, f"an LDT of {entries} entries at {address:#x}")
-        frames: list[Mfn] = []
-        for page in range(-(-entries // _ENTRIES_PER_FRAME)):
-            at = GuestVirt(address + page * PAGE_SIZE)
-            frames.append(Mfn(self.paging.translate(at) >> PAGE_SHIFT))
-        self._ldt = self._replace_tables(self._ldt, frames)
+        pages = -(-entries // _ENTRIES_PER_FRAME)
+        frames = [self._ldt_frame(GuestVirt(address + page * PAGE_SIZE)) for page in range(pages)]
+        for mfn in self._ldt:
+            self.domain.types.put(mfn)
+        self._ldt = [mfn for mfn in frames if mfn is not None]
         self.engine_vcpu.set_ldt(frames, entries)
+
+    def _ldt_frame(self, address: GuestVirt) -> Mfn | None:
+        try:
+            mfn = Mfn(self.paging.translate(address) >> PAGE_SHIFT)
+            self.domain.types.get(mfn, PageType.SEG_DESC)
+        except XenError:
+            return None
+        return mfn
 
     def _replace_tables(self, old: list[Mfn], new: list[Mfn]) -> list[Mfn]:
         types = self.domain.types
