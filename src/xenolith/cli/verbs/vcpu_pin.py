@@ -10,7 +10,7 @@ SYNOPSIS = "[-f] DOMAIN VCPU|all HARD|-|all [SOFT|-|all]"
 HELP = """\
 Set on which host CPUs a vCPU may run, and would rather run
 A list such as 0-3,^1 or node:0; - leaves it as it is. The vCPUs of a domain share a thread, which
-may run wherever one of them may. The domain is put on the CPUs of the soft list, and may move.
+may run wherever one of them may. The soft list only says where it goes on now; it may move.
 -f, --force             Accepted: there is no other pinning that could be overridden.
 """
 SHORT = "f"
