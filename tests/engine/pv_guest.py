@@ -44,6 +44,8 @@ EVENT, SYSCALL_ENTRY, SYSCALL32_ENTRY = 256, 257, 258
 IRET, CALL = 23, 99
 ERROR_CODES = {8, 10, 11, 12, 13, 14, 17, 21}
 ADDRESS_LIMIT = 1 << 64
+BRAND_LEAF = 0x8000_0002
+"""The one leaf of CPUID that is not the processor's own."""
 
 
 class Frame(NamedTuple):
@@ -120,7 +122,9 @@ class PvGuest:
         return self.emulates
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        return leaf + 1, subleaf + 2, 3, 4
+        if leaf == BRAND_LEAF:
+            return leaf + 1, subleaf + 2, 3, 4
+        return self.engine.base_cpuid(leaf, subleaf)
 
     def crash(self, why: str) -> None:
         self.crashes.append(why)

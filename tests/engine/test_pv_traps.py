@@ -11,6 +11,7 @@ import assembler as asm
 import kvm_host
 import pytest
 from pv_guest import (
+    BRAND_LEAF,
     CALL,
     CODE,
     CR2,
@@ -202,9 +203,9 @@ def test_cpuid_is_the_hypervisors(guest: PvGuest) -> None:
         and not measure_ring_3(kvm_host.device()).answers_cpuid
     ):
         pytest.skip("this host's KVM has programs execute CPUID themselves")
-    guest.run(asm.mov("rax", 0x40) + asm.mov("rcx", 5) + asm.CPUID + asm.SYSCALL)
-    assert guest.calls == [0x41]
-    assert guest.registers.rbx == 7
+    guest.run(asm.mov("rax", BRAND_LEAF) + asm.mov("rcx", 0) + asm.CPUID + asm.SYSCALL)
+    assert guest.calls == [BRAND_LEAF + 1]
+    assert guest.registers.rbx == 2
 
 
 def test_int_needs_a_gate_for_programs(guest: PvGuest) -> None:

@@ -1,7 +1,4 @@
-"""PV guests that probe Xen's ABI and its defences, on KVM: the same programs that run on the other engine.
-
-But for that of all traps: a KVM that emulates ring 0 emulates 32-bit code as well, and knows no SYSCALL there.
-"""
+"""PV guests that probe Xen's ABI and its defences, on KVM: the same programs that run on the other engine."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ VCPUS = {
     "corners/grants": 1,
     "corners/hello": 1,
     "corners/linear_tables": 1,
+    "corners/traps": 1,
     "faults/page_tables": 1,
 }
 

@@ -89,6 +89,7 @@ static void from_32_bit_programs(void)
     struct fault fault;
 
     map_at(address, entry_of(page, P | RW | US));
+    __asm__ volatile("mov %0, %%ds" : : "r"(FLAT_DS)); /* which 64-bit code need not have */
     for (unsigned int i = 0; i < ARRAY_SIZE(tests); i++) {
         memcpy(page, tests[i].code, sizeof(tests[i].code));
         expect_equal(mmuext_op(MMUEXT_TLB_FLUSH_LOCAL, 0, 0), 0);

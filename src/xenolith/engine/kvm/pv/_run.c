@@ -157,11 +157,15 @@ static void syscall(struct trap_context *context)
 static void trap(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
-    const uint64_t *end = vcpu->trap_frame;
+    uint64_t *end = vcpu->trap_frame;
     uint32_t vector = vcpu->run->io.port;
     int has_error_code = vector < 32 && PUSHES_ERROR_CODE >> vector & 1;
 
     load_state(vcpu);
+    if ((end[-4] & 3) != 3) {
+        context->on_crash(FAULT_IN_RING_0, special(context)->cr2);
+        return;
+    }
     vcpu->registers[RIP] = end[-5];
     vcpu->registers[RSP] = end[-2];
     write_flags(context, end[-3]);
@@ -173,6 +177,8 @@ static void trap(struct trap_context *context)
         if (!load_stack_segment(context, end[-1] & 0xffff))
             load_null_stack_segment(&special(context)->ss, end[-1] & 0xffff);
     }
+    /* the next trap must leave another one */
+    end[-4] = 0;
     exception(context, vector, has_error_code ? (uint32_t)end[-6] : 0);
 }
 

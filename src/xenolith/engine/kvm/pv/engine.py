@@ -52,6 +52,7 @@ class KvmPvEngine:
         self.area = area = ReservedArea(base, memory.frames)
         self.m2p = area.m2p
         self.m2p_end: GuestVirt = area.m2p_end
+        self._answers_cpuid = ring_3.answers_cpuid
         self._leaf = supported_leaf(device) if ring_3.answers_cpuid else host_leaf
         self.extended_state = ExtendedState(self._leaf, ring_3)
         self.xcr0 = self.extended_state.features
@@ -173,7 +174,12 @@ class KvmPvEngine:
         indexed = {leaf for leaf, subleaf in supported if subleaf}
         for leaf, subleaf in supported:
             flags = api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in indexed else 0
-            yield leaf, subleaf, flags, handler.cpuid(leaf, subleaf)
+            registers = handler.cpuid(leaf, subleaf)
+            if not leaf and not self._answers_cpuid:
+                # Whom nobody asks need not be AMD: for its processors KVM emulates SYSCALL in 32-bit code, and
+                # sends ring 0 to the lower half of the address.
+                registers = registers[0], 0, 0, 0
+            yield leaf, subleaf, flags, registers
 
     def counts(self) -> dict[str, int]:
         """How often what has happened, by COUNTERS."""

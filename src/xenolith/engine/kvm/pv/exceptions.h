@@ -108,8 +108,19 @@ static void sysenter(struct trap_context *context)
     bounce(context, gate, &origin, NULL, 0);
 }
 
-/* #UD or #GP for an instruction that is a trap: KVMs that emulate ring 0, and with it 32-bit code, lack them there */
-static int is_unknown_trap(struct trap_context *context)
+/*
+ * INT n is #GP for want of a gate. On KVMs that emulate ring 0, and with it 32-bit code, it is #UD, and so are other
+ * instructions there that are meant to trap, or #GP without an error code.
+ */
+static int might_be_software(const struct trap_context *context, uint32_t vector, uint32_t error_code)
+{
+    if (vector == VECTOR_GP)
+        return error_code ? (error_code & (GP_IDT | GP_EXTERNAL)) == GP_IDT : !context->vcpu->in_kernel;
+    return vector == VECTOR_UD;
+}
+
+/* Handle an instruction that is meant to trap, by what it is: there are processors with a wrong error code for INT n. */
+static int is_software(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
     uint64_t rip = vcpu->registers[RIP];
@@ -149,11 +160,7 @@ static void exception(struct trap_context *context, uint32_t vector, uint32_t er
     context->counts[COUNT_OTHERS]++;
     if (vector == VECTOR_NM)
         special(context)->cr0 &= ~(uint64_t)CR0_TS;
-    if (vector == VECTOR_GP && (error_code & (GP_IDT | GP_EXTERNAL)) == GP_IDT) {
-        software_interrupt(context, error_code >> 3 & 0xff, rip + INT_BYTES);
-        return;
-    }
-    if ((vector == VECTOR_UD || (vector == VECTOR_GP && !error_code && !vcpu->in_kernel)) && is_unknown_trap(context))
+    if (might_be_software(context, vector, error_code) && is_software(context))
         return;
     if (((vector == VECTOR_GP && vcpu->in_kernel) || vector == VECTOR_UD)
         && context->on_fault(vector, error_code, 0))

@@ -101,7 +101,7 @@ enum { TABLE_PAGES = 16 };
 enum { SYSCALL_PORT = 0xfc, DONE_PORT = 0xfe }; /* ring_0.py */
 
 /* why a domain crashes; traps.py has the words */
-enum { BAD_STACK = 1, NO_HANDLER = 2, BAD_IRET_FRAME = 3, NO_USER_PAGE_TABLE = 4 };
+enum { BAD_STACK = 1, NO_HANDLER = 2, BAD_IRET_FRAME = 3, NO_USER_PAGE_TABLE = 4, FAULT_IN_RING_0 = 5 };
 
 /* what is counted; traps.py has the words */
 enum { COUNT_ENTRIES, COUNT_SYSCALLS, COUNT_HYPERCALLS, COUNT_PAGE_FAULTS, COUNT_OTHERS, COUNT_REWRITTEN, COUNTERS };
@@ -125,7 +125,7 @@ struct vcpu {
     uint8_t *info; /* its struct vcpu_info */
     uint64_t gdt[TABLE_PAGES], ldt[TABLE_PAGES]; /* machine addresses of what its tables show */
     struct kvm_run *run;
-    const uint64_t *trap_frame; /* behind the frame that a trap leaves on the stack of ring 0 */
+    uint64_t *trap_frame; /* behind the frame that a trap leaves on the stack of ring 0 */
     uint32_t ldt_limit;
     uint32_t in_kernel;
     uint32_t flushed; /* how many of the context's flushes it has made */

@@ -19,6 +19,7 @@ CRASHES = {
     2: "a trap at {:#x} has no handler",
     3: "its kernel's frame for iret at {:#x} cannot be read",
     4: "its kernel returns to user mode at {:#x} without a user page table",
+    5: "ring 0 has faulted, which has no business with {:#x}",
 }
 """Why a domain crashes, by the numbers of trap_context.h."""
 
