@@ -39,6 +39,7 @@ class GuestDomain:
         kernel: Path,
         *,
         memory: int = 32,
+        maxmem: int | None = None,
         vcpus: int = 1,
         cmdline: str = "",
         domid: int = 1,
@@ -60,7 +61,7 @@ class GuestDomain:
         self._changed = threading.Condition()
         self._outer_hook = threading.excepthook
         config = DomainConfig(
-            name=kernel.name, memory=memory, maxmem=memory, vcpus=vcpus, maxvcpus=vcpus,
+            name=kernel.name, memory=memory, maxmem=maxmem or memory, vcpus=vcpus, maxvcpus=vcpus,
             cmdline=cmdline, engine=engine,
         )  # fmt: skip
         with kernel.open("rb") as file:
