@@ -186,3 +186,17 @@ def test_a_kernel_that_is_none_leads_back_to_the_menu(
         terminal.seen = b""
         terminal.type(ENTER)
         terminal.wait_for(MENU)
+
+
+def test_a_guest_that_reboots_is_back_in_its_menu(host: Host, disks: MadeDisk) -> None:
+    with host.terminal("create", "-c", grub(host, "pvh", disks("cloud"))) as terminal:
+        terminal.wait_for(MENU)
+        terminal.type(ENTER)
+        settle(terminal)
+    first = host.row("grub").domid
+    host.xl("reboot", "grub")
+    eventually(lambda: "grub" in host.names() and host.row("grub").domid > first, host.list)
+    with host.terminal("console", "grub") as terminal:
+        terminal.type(ENTER)
+        settle(terminal)
+        assert "entry=first" in terminal.run("cat /proc/cmdline")
