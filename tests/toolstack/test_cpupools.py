@@ -272,7 +272,7 @@ def test_what_cannot_be_is_refused(host: Host) -> None:
         toolstack.create_cpupool(pool('name="empty"'))
         with pytest.raises(ToolstackError, match="CPU pool empty has no CPU for domain web"):
             toolstack.create(host.config("web", pool="empty"))
-        with pytest.raises(ToolstackError, match="There is no CPU pool nowhere"):
+        with pytest.raises(ToolstackError, match="key 'pool': There is no CPU pool nowhere"):
             toolstack.create(host.config("web", pool="nowhere"))
         domid = toolstack.create(host.config("web"))
         with pytest.raises(ToolstackError, match="CPU pool empty has no CPU for domain 1"):

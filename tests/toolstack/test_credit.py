@@ -30,10 +30,10 @@ def test_they_are_set_shown_and_outlive_the_daemon(host: Host) -> None:
 @pytest.mark.parametrize(
     ("weight", "cap", "message"),
     [
-        (0, None, "A weight is 1 to 65535, not 0"),
-        (65536, None, "A weight is 1 to 65535, not 65536"),
-        (None, -1, "A cap of domain 1 is 0 .none. to 200 percent, not -1"),
-        (None, 201, "A cap of domain 1 is 0 .none. to 200 percent, not 201"),
+        (0, None, "The weight of domain 1 can be 1 to 65535, not 0"),
+        (65536, None, "The weight of domain 1 can be 1 to 65535, not 65536"),
+        (None, -1, "The cap of domain 1 can be 0 .none. to 200 percent, not -1"),
+        (None, 201, "The cap of domain 1 can be 0 .none. to 200 percent, not 201"),
     ],
 )
 def test_what_cannot_be_is_refused(

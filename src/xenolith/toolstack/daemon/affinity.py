@@ -73,8 +73,14 @@ def of_vcpu(lists: tuple[str, ...], vcpu: int) -> frozenset[int]:
 
 def check(config: DomainConfig) -> None:
     """DaemonError unless every list of a configuration names a CPU of this host."""
-    for text in {*config.cpus, *config.cpus_soft}:
-        parse(text)
+    for key, lists in (("cpus", config.cpus), ("cpus_soft", config.cpus_soft)):
+        for text in set(lists):
+            try:
+                parse(text)
+            except DaemonError as error:
+                raise DaemonError(
+                    f"Domain {config.name} cannot be created: key '{key}': {error}"
+                ) from None
 
 
 def effective(config: DomainConfig, pool: CpuPool) -> frozenset[int]:

@@ -82,7 +82,10 @@ def create(
 
 def with_cpupool(daemon: Daemon, config: DomainConfig) -> DomainConfig:
     """The configuration with the name of its CPU pool, which it may give by number; DaemonError."""
-    pool = daemon.cpupools.find(config.pool)
+    try:
+        pool = daemon.cpupools.find(config.pool)
+    except DaemonError as error:
+        raise DaemonError(f"Domain {config.name} cannot be created: key 'pool': {error}") from None
     if not pool.cpus:
         raise DaemonError(f"CPU pool {pool.name} has no CPU for domain {config.name}")
     return dataclasses.replace(config, pool=pool.name)

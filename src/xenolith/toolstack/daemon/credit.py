@@ -33,11 +33,13 @@ def set_domain(daemon: Daemon, domain: Domain, weight: int | None, cap: int | No
     """Change a domain's weight or cap, None leaving it as it is; DaemonError, OSError."""
     config = domain.config
     if weight is not None and not 1 <= weight <= MAX_WEIGHT:
-        raise DaemonError(f"A weight is 1 to {MAX_WEIGHT}, not {weight}")
+        raise DaemonError(
+            f"The weight of domain {domain.domid} can be 1 to {MAX_WEIGHT}, not {weight}"
+        )
     most = 100 * config.maxvcpus
     if cap is not None and not 0 <= cap <= most:
         raise DaemonError(
-            f"A cap of domain {domain.domid} is 0 (none) to {most} percent, not {cap}"
+            f"The cap of domain {domain.domid} can be 0 (none) to {most} percent, not {cap}"
         )
     domain.change(
         cpu_weight=config.cpu_weight if weight is None else weight,
