@@ -20,11 +20,13 @@ from bench.figure import Figure
 from bench.images import Images
 from bench.qemu import Qemu
 from bench.report import to_json
-from bench.sections import SECTIONS
+from bench.sections import OPTIONAL, SECTIONS
 from bench.toolstack import running_toolstack
 from xenolith.builder.errors import BuildError
 
 INTERRUPTED = 130
+
+_ALL = {**SECTIONS, **OPTIONAL}
 
 _NEED_PACKAGES = Path(__file__).resolve().parent.parent / "scripts" / "need-packages"
 _PACKAGES = ("qemu-system-x86", "qemu-utils", "passt", "gcc", "libc6-dev", "libxen-dev")
@@ -65,7 +67,7 @@ def _measure(directory: Path, sections: Sequence[str], effort: Effort) -> tuple[
         contest = Contest(ours, peer, images, effort)
         for name in sections:
             try:
-                for figure in _with_progress(name, SECTIONS[name](contest)):
+                for figure in _with_progress(name, _ALL[name](contest)):
                     figures.append(figure)
                     print(table.row(figure), flush=True)
             except (BenchError, BuildError) as error:
@@ -95,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         help="fewer and shorter runs, and no crowd of domains",
     )  # fmt: skip
     parser.add_argument(
-        "--only", action="append", choices=SECTIONS, metavar="SECTION",
-        help=f"measure this section only; may be repeated ({', '.join(SECTIONS)})",
+        "--only", action="append", choices=_ALL, metavar="SECTION",
+        help=f"measure this section only; may be repeated ({', '.join(_ALL)})",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     return parser

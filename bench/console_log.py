@@ -38,6 +38,11 @@ class ConsoleLog:
         self._path = path
         path.touch()
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def text(self) -> str:
         """What has been printed so far."""
         return self._path.read_bytes().decode(errors="replace")

@@ -19,6 +19,7 @@ from bench.sections import (
     pv,
     storage,
     wide,
+    xen,
     xenstored,
     xl_list,
 )
@@ -42,3 +43,6 @@ SECTIONS: dict[str, Section] = {
     "network": network.measure,
 }
 """By the name that --only takes, in the order of the table."""
+
+OPTIONAL: dict[str, Section] = {"xen": xen.measure}
+"""Sections that take many minutes: measured only if --only names them."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench.contest import Contest
@@ -26,17 +27,11 @@ _AT_MOST_THE_PEER = Target(Relation.AT_MOST, 1.0, Judged.RATIO)
 
 
 def measure(contest: Contest) -> Iterator[Figure]:
-    """The host's side is a program on its 127.0.0.1, to which both hypervisors' gateways lead."""
-    ramdisk = contest.images.network_ramdisk
-    ms = contest.effort.guest_ms
-    with _serving(ramdisk.parent / "netbench") as port:
-        # The peer's drivers are loaded where there is no interface of ours.
-        commands = (
-            "[ -e /sys/class/net/eth0 ] || sh /peer; udhcpc -i eth0 -q -n >/dev/null 2>&1; "
-            + _measurements(_OUR_GATEWAY, port, ms)
-        )
-        ours, peer = contest.alternate(_spec(contest, commands, "type=user"), _rates)
-    between = [_between_domains(contest, ms) for _ in range(contest.effort.pairs)]
+    """TCP to the host, and between domains, for which the peer's column holds the former."""
+    ours, peer = to_host(contest)
+    between = [
+        _between_domains(contest, contest.effort.guest_ms) for _ in range(contest.effort.pairs)
+    ]
     sent = [run["send"] / 1e6 for run in peer]
     yield Figure("TCP guest to host", "MB/s", _mega(ours, "send"), sent, _AT_LEAST_THE_PEER)
     received = _mega(peer, "receive")
@@ -45,6 +40,23 @@ def measure(contest: Contest) -> Iterator[Figure]:
     yield Figure("TCP round trip to the host", "us", _micro(ours), round_trips, _AT_MOST_THE_PEER)
     yield Figure("TCP domain to domain", "MB/s", _mega(between, "send"), sent, _TWICE_THE_PEER)
     yield Figure("  round trip between domains", "us", _micro(between), round_trips)
+
+
+def to_host(
+    contest: Contest, kind: str = "pvh"
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """What guests of a type measure, ours and the peer's: bytes sent and received, and pings, a second.
+
+    The host's side is a program on its 127.0.0.1, to which both hypervisors' gateways lead.
+    """
+    ramdisk = contest.images.network_ramdisk
+    with _serving(ramdisk.parent / "netbench") as port:
+        # The peer's drivers are loaded where there is no interface of ours.
+        commands = (
+            "[ -e /sys/class/net/eth0 ] || sh /peer; udhcpc -i eth0 -q -n >/dev/null 2>&1; "
+            + _measurements(_OUR_GATEWAY, port, contest.effort.guest_ms)
+        )
+        return contest.alternate(replace(_spec(contest, commands, "type=user"), type=kind), _rates)
 
 
 def _between_domains(contest: Contest, ms: int) -> dict[str, float]:
