@@ -44,7 +44,19 @@ def find_menu(volumes: Volumes) -> Menu:
             return menu
         problems.append(f"{config} has no entries")
     names = ", ".join(f"({volume.name}) {volume.files.kind}" for volume in volumes)
-    raise BootError("; ".join(problems) or f"no file of a boot loader is on {names}")
+    damage = f" ({text})" if (text := _damage(volumes)) else ""
+    raise BootError("; ".join(problems) or f"no file of a boot loader is on {names}{damage}")
+
+
+def _damage(volumes: Volumes) -> str:
+    """Why the files could not even be looked for, if that is so."""
+    for volume in volumes:
+        for path in _GRUB:
+            try:
+                volume.files.find(path)
+            except BootError as error:
+                return str(error)
+    return ""
 
 
 def _candidates(volumes: Volumes) -> Iterator[tuple[FileRef, Reader]]:

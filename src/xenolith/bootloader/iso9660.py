@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
@@ -12,6 +14,10 @@ from xenolith.bootloader.disk import DiskStream
 from xenolith.bootloader.file_system import FileSystem, Kind, Stream
 
 _BLOCK_SIZE = 2048
+
+# What pycdlib uses and Python loads only then, which the jail forbids.
+codecs.lookup("utf-16-be")
+time.strptime("2000", "%Y")
 
 
 def open_iso(stream: DiskStream) -> FileSystem:

@@ -5,17 +5,21 @@ What is where on the disk is the libraries' business; this makes their inodes ou
 
 from __future__ import annotations
 
+import codecs
 import stat
 from collections.abc import Iterator
 from typing import Any
 
 from dissect.btrfs.btrfs import Btrfs
 from dissect.extfs.extfs import ExtFS
-from dissect.fat.fat import FATFS
+from dissect.fat.fat import FAT, FATFS
 from dissect.xfs.xfs import XFS
 
 from xenolith.bootloader.disk import DiskStream
 from xenolith.bootloader.file_system import FileSystem, Kind, Stream
+
+# Python loads codecs when they are first used, which the jail forbids; this is that of FAT's names.
+codecs.lookup("ibm437")
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 
@@ -42,8 +46,19 @@ def open_btrfs(stream: DiskStream) -> FileSystem:
 def open_fat(stream: DiskStream) -> FileSystem:
     """A FAT12, FAT16 or FAT32."""
     fs = FATFS(stream)
+    fs.fat = _FiniteFat(fs.fat.fh, fs.type)
     serial = fs.volume_id.zfill(8)
     return FileSystem("FAT", f"{serial[:4]}-{serial[4:]}", fs.volume_label, [_FatNode(fs.root)])
+
+
+class _FiniteFat(FAT):  # type: ignore[misc]
+    """A file allocation table that does not follow clusters in a circle for ever."""
+
+    def chain(self, cluster: int) -> Iterator[int]:
+        for number, following in enumerate(super().chain(cluster)):
+            if number > self.entry_count:
+                raise ValueError("the clusters of a file go in a circle")
+            yield following
 
 
 class _InodeNode:
