@@ -69,11 +69,12 @@ def ssh(files: Path, port: int, command: str) -> str:
     return run.stdout.strip()
 
 
-def create(host: Host, files: Path, name: str, disk: Path) -> int:
+def create(host: Host, files: Path, name: str, kind: str, disk: Path) -> int:
     """Create a domain and wait until its user is there; the port that leads to its ssh."""
     port = free_port()
     config = host.config(
         name,
+        type=kind,
         extra="root=LABEL=debian ro quiet systemd.show_status=true",
         kernel=str(files / "vmlinuz"),
         ramdisk=str(files / "initramfs"),
@@ -89,9 +90,14 @@ def create(host: Host, files: Path, name: str, disk: Path) -> int:
     return port
 
 
-def test_it_is_entered_by_ssh_and_its_disk_is_cloned(host: Host, debian_files: Path) -> None:
-    disk, kept, clone = (debian_files / f"{name}.vhd" for name in ("disk", "kept", "clone"))
-    port = create(host, debian_files, "whole", disk)
+@pytest.mark.parametrize("kind", ["pvh", "pv"])
+def test_it_is_entered_by_ssh_and_its_disk_is_cloned(
+    host: Host, debian_files: Path, kind: str
+) -> None:
+    disk = debian_files / "disk.vhd"
+    mine, kept, clone = (debian_files / f"{kind}-{name}.vhd" for name in ("disk", "kept", "clone"))
+    snapshot(disk, "vhd", mine)
+    port = create(host, debian_files, "whole", kind, mine)
     assert ssh(debian_files, port, "hostname; cat /sys/hypervisor/type") == "debian\nxen"
     assert ssh(debian_files, port, "systemctl is-system-running --wait") == "running"
     assert ssh(debian_files, port, "sudo id -u; findmnt -no SOURCE /") == "0\n/dev/xvda"
@@ -100,5 +106,5 @@ def test_it_is_entered_by_ssh_and_its_disk_is_cloned(host: Host, debian_files: P
     ssh(debian_files, port, "echo gone on > state; sync")
     host.xl("shutdown", "-w", "whole", timeout=300)
     snapshot(kept, "vhd", clone)
-    port = create(host, debian_files, "clone", clone)
+    port = create(host, debian_files, "clone", kind, clone)
     assert ssh(debian_files, port, "cat state") == "kept"
