@@ -20,8 +20,10 @@ from xenolith.abi.grant_table import (
     GnttabUnmapGrantRef,
     GrantStatus,
     GrantTableOp,
+    GTF_permit_access,
 )
 from xenolith.abi.xen import DOMID_SELF
+from xenolith.hypervisor.grant_table import GrantError
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 
 OWN = GnttabCopyPtr(DATA, DOMID_SELF, 100)
@@ -94,3 +96,25 @@ def test_no_frame_left_is_said() -> None:
     with pytest.raises(XenError):
         for _ in range(5):
             guest.table.backends.offer()
+
+
+def test_a_frame_of_domain_0_is_not_the_guests_to_grant_or_to_write() -> None:
+    guest = Guest()
+    ref, view = guest.table.backends.offer()
+    assert map_it(guest, ref, GNTMAP_host_map | GNTMAP_readonly).status == GrantStatus.okay
+    # As in the physical address space of a real guest, where a mapped frame is one like any other.
+    guest.physmap[Gfn(64)] = guest.granted[Gfn(64)][0]
+    guest.write_entry(20, GTF_permit_access, 0, 64)
+    guest.write_entry(21, GTF_permit_access, DOMID, 64)
+    for use in (
+        lambda: guest.table.map(20, 0, False),
+        lambda: guest.table.copy_window(20, 0, True, 0, 10),
+    ):
+        with pytest.raises(GrantError) as refused:
+            use()
+        assert refused.value.status == GrantStatus.bad_page
+    theirs, mapped = GnttabCopyPtr(21, DOMID, 0), GnttabCopyPtr(64, DOMID_SELF, 0)
+    assert copy(guest, OWN, theirs, GNTCOPY_dest_gref) == GrantStatus.bad_page
+    assert copy(guest, OWN, mapped, 0) == GrantStatus.bad_page
+    assert copy(guest, mapped, OWN, 0) == GrantStatus.bad_page
+    assert bytes(view) == bytes(PAGE_SIZE)

@@ -21,6 +21,8 @@ class BackendGrants:
     def __init__(self, memory: GrantMemory) -> None:
         self._memory = memory
         self._offered: dict[int, ActiveEntry] = {}
+        self._frames: set[Mfn] = set()
+        """All frames that are granted, or still mapped."""
         self._readers: Counter[Mfn] = Counter()
         """How often the guest has each frame pinned, offered still or not."""
         self._free: list[int] = []
@@ -29,6 +31,7 @@ class BackendGrants:
     def offer(self) -> tuple[int, memoryview]:
         """Grant a new frame; its reference and its 4096 bytes. XenError(ENOMEM)."""
         mfn = self._memory.allocate_frame()
+        self._frames.add(mfn)
         if self._free:
             ref = self._free.pop()
         else:
@@ -41,7 +44,11 @@ class BackendGrants:
         active = self._offered.pop(ref)
         self._free.append(ref)
         if active.mfn not in self._readers:
-            self._memory.free_frame(active.mfn)
+            self._give_back(active.mfn)
+
+    def owns(self, mfn: Mfn) -> bool:
+        """Whether a frame is domain 0's, and not the guest's to grant or to write."""
+        return mfn in self._frames
 
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
         """See Granter."""
@@ -62,4 +69,8 @@ class BackendGrants:
             return
         del self._readers[active.mfn]
         if self._offered.get(active.ref) is not active:
-            self._memory.free_frame(active.mfn)
+            self._give_back(active.mfn)
+
+    def _give_back(self, mfn: Mfn) -> None:
+        self._frames.discard(mfn)
+        self._memory.free_frame(mfn)

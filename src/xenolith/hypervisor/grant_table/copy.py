@@ -80,7 +80,7 @@ def _claim(
         finally:
             granter.unpin(active, readonly)
     else:
-        mfn = table.memory.mfn_of(Gfn(pointer.u))
+        mfn = table.own_frame(Gfn(pointer.u))
         if mfn is None:
             raise GrantError(GrantStatus.bad_page, f"there is no frame {pointer.u:#x}")
         yield _End(mfn, 0, PAGE_SIZE)

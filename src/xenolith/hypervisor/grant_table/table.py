@@ -59,7 +59,7 @@ class GrantTable:
         """What backends grant to the domain."""
         self.maptrack = Maptrack()
         """The mappings that the domain itself has made."""
-        self.native = NativeGrants(memory.view, ram, memory.mfn_of, max_frames)
+        self.native = NativeGrants(memory.view, ram, self.own_frame, max_frames)
         """Who uses which grants."""
         self._entries: Entries
         self.grow(1)
@@ -136,6 +136,11 @@ class GrantTable:
         if not readonly:
             self.memory.written(active.gfn)
         self.native.unpin(active.ref, readonly)
+
+    def own_frame(self, gfn: Gfn) -> Mfn | None:
+        """The frame behind a guest frame number that is the guest's to grant; None if it is not."""
+        mfn = self.memory.mfn_of(gfn)
+        return None if mfn is None or self.backends.owns(mfn) else mfn
 
     def is_pinned(self, mfn: Mfn) -> bool:
         """Whether a grant of this frame is in use, so that it must not become another's."""
