@@ -176,49 +176,49 @@ def cpus_of(host: Host, name: str) -> set[frozenset[int]]:
 def test_domains_run_on_the_cpus_of_their_pool(host: Host) -> None:
     everything = frozenset(affinity.host_cpus())
     with host.connect() as toolstack:
-        toolstack.remove_cpus_from_cpupool("Pool-0", "1")
-        made = toolstack.create_cpupool(pool('name="fast"\ncpus=[1]'))
+        toolstack.cpus.remove_cpus_from_cpupool("Pool-0", "1")
+        made = toolstack.cpus.create_cpupool(pool('name="fast"\ncpus=[1]'))
         assert (made.name, made.cpus, made.domains) == ("fast", [1], 0)
         assert toolstack.info()["free_cpus"] == "0"
         domid = toolstack.create(host.config("web", pool="fast", vcpus=2, maxvcpus=2))
         assert cpus_of(host, "xen-web") == {frozenset({1})}
-        assert toolstack.cpupool("fast").domains == 1
+        assert toolstack.cpus.cpupool("fast").domains == 1
         assert toolstack.list()[1].cpupool == "fast"
-        toolstack.migrate_to_cpupool(domid, "Pool-0")
+        toolstack.cpus.migrate_to_cpupool(domid, "Pool-0")
         assert cpus_of(host, "xen-web") == {everything - {1}}
-        toolstack.destroy_cpupool("fast")
+        toolstack.cpus.destroy_cpupool("fast")
         assert toolstack.info()["free_cpus"] == "1"
-        toolstack.add_cpus_to_cpupool("Pool-0", "all")
+        toolstack.cpus.add_cpus_to_cpupool("Pool-0", "all")
         assert cpus_of(host, "xen-web") == {everything}
 
 
 @needs_two_cpus
 def test_pins_hold_within_the_pool(host: Host) -> None:
     with host.connect() as toolstack:
-        toolstack.remove_cpus_from_cpupool("Pool-0", "1")
-        toolstack.create_cpupool(pool('name="fast"\ncpus="1"'))
+        toolstack.cpus.remove_cpus_from_cpupool("Pool-0", "1")
+        toolstack.cpus.create_cpupool(pool('name="fast"\ncpus="1"'))
         domid = toolstack.create(host.config("web", cpus=("0",)))
         assert cpus_of(host, "xen-web") == {frozenset({0})}
         with pytest.raises(ToolstackError, match="is in CPU pool Pool-0, which has none of"):
             toolstack.pin_vcpu(domid, 0, "1", None)
         # None of its CPUs is in the new pool: it runs on all that are.
-        toolstack.migrate_to_cpupool(domid, "fast")
+        toolstack.cpus.migrate_to_cpupool(domid, "fast")
         assert cpus_of(host, "xen-web") == {frozenset({1})}
-        toolstack.migrate_to_cpupool(domid, "0")
+        toolstack.cpus.migrate_to_cpupool(domid, "0")
         assert cpus_of(host, "xen-web") == {frozenset({0})}
 
 
 @needs_two_cpus
 def test_pools_outlive_the_daemon_and_a_reboot(host: Host) -> None:
     with host.connect() as toolstack:
-        toolstack.remove_cpus_from_cpupool("Pool-0", "1")
-        toolstack.create_cpupool(pool('name="fast"\ncpus="1"'))
+        toolstack.cpus.remove_cpus_from_cpupool("Pool-0", "1")
+        toolstack.cpus.create_cpupool(pool('name="fast"\ncpus="1"'))
         domid = toolstack.create(host.config("web", pool="1"))
-        before = toolstack.cpupools()
+        before = toolstack.cpus.cpupools()
     host.kill(host.daemon_pid())
     with host.connect() as toolstack:
-        assert toolstack.cpupools() == before
-        toolstack.rename_cpupool("fast", "quick")
+        assert toolstack.cpus.cpupools() == before
+        toolstack.cpus.rename_cpupool("fast", "quick")
         toolstack.reboot(domid)
         successor = toolstack.wait(domid).successor
         assert successor is not None
@@ -230,17 +230,17 @@ def test_pools_outlive_the_daemon_and_a_reboot(host: Host) -> None:
 @needs_two_cpus
 def test_what_is_left_of_a_crashed_domain_can_be_moved_and_pinned(host: Host) -> None:
     with host.connect() as toolstack:
-        toolstack.remove_cpus_from_cpupool("Pool-0", "1")
-        toolstack.create_cpupool(pool('name="fast"\ncpus=[1]'))
+        toolstack.cpus.remove_cpus_from_cpupool("Pool-0", "1")
+        toolstack.cpus.create_cpupool(pool('name="fast"\ncpus=[1]'))
         domid = toolstack.create(host.config("web", on_crash="preserve"))
         host.kill(host.pid_of("xen-web"))
         assert toolstack.wait(domid).preserved
-        toolstack.migrate_to_cpupool(domid, "fast")
+        toolstack.cpus.migrate_to_cpupool(domid, "fast")
         toolstack.pin_vcpu(domid, None, "1", None)
-        toolstack.set_credit(domid, 512, 10)
+        toolstack.cpus.set_credit(domid, 512, 10)
         assert toolstack.list()[1].cpupool == "fast"
         toolstack.destroy(domid)
-        toolstack.destroy_cpupool("fast")
+        toolstack.cpus.destroy_cpupool("fast")
 
 
 @needs_two_cpus
@@ -258,31 +258,31 @@ def test_xenstore_names_the_pools(host: Host) -> None:
         contextlib.closing(Client.connect(toolstack.info()["xenstored_socket"])) as store,
     ):
         assert store.read("/local/pool/0/name") == b"Pool-0"
-        toolstack.create_cpupool(pool('name="empty"'))
+        toolstack.cpus.create_cpupool(pool('name="empty"'))
         assert store.read("/local/pool/1/name") == b"empty"
-        toolstack.rename_cpupool("Pool-0", "main")
+        toolstack.cpus.rename_cpupool("Pool-0", "main")
         assert store.read("/local/pool/0/name") == b"main"
         assert toolstack.list()[0].cpupool == "main"
-        toolstack.destroy_cpupool("empty")
+        toolstack.cpus.destroy_cpupool("empty")
         assert store.directory("/local/pool") == ["0"]
 
 
 def test_what_cannot_be_is_refused(host: Host) -> None:
     with host.connect() as toolstack:
-        toolstack.create_cpupool(pool('name="empty"'))
+        toolstack.cpus.create_cpupool(pool('name="empty"'))
         with pytest.raises(ToolstackError, match="CPU pool empty has no CPU for domain web"):
             toolstack.create(host.config("web", pool="empty"))
         with pytest.raises(ToolstackError, match="key 'pool': There is no CPU pool nowhere"):
             toolstack.create(host.config("web", pool="nowhere"))
         domid = toolstack.create(host.config("web"))
         with pytest.raises(ToolstackError, match="CPU pool empty has no CPU for domain 1"):
-            toolstack.migrate_to_cpupool(domid, "empty")
+            toolstack.cpus.migrate_to_cpupool(domid, "empty")
         with pytest.raises(ToolstackError, match="CPU pool Pool-0 is in use by web"):
-            toolstack.destroy_cpupool("Pool-0")
+            toolstack.cpus.destroy_cpupool("Pool-0")
         with pytest.raises(ToolstackError, match="CPU pool Pool-0 needs a CPU for web"):
-            toolstack.remove_cpus_from_cpupool("Pool-0", "all")
+            toolstack.cpus.remove_cpus_from_cpupool("Pool-0", "all")
         with pytest.raises(ToolstackError, match="Domain-0 is the host itself"):
-            toolstack.migrate_to_cpupool(0, "empty")
+            toolstack.cpus.migrate_to_cpupool(0, "empty")
         assert toolstack.config(domid)["pool"] == "Pool-0"
 
 
@@ -301,16 +301,16 @@ def test_what_cannot_be_is_refused(host: Host) -> None:
 def test_mistakes_in_a_pool_s_configuration(host: Host, text: str, message: str) -> None:
     with host.connect() as toolstack:
         with pytest.raises(ToolstackError, match=message.replace("[", r"\[")):
-            toolstack.create_cpupool(pool(text))
-        assert [pool.name for pool in toolstack.cpupools()] == ["Pool-0"]
+            toolstack.cpus.create_cpupool(pool(text))
+        assert [pool.name for pool in toolstack.cpus.cpupools()] == ["Pool-0"]
 
 
 def test_a_pool_without_a_name_is_called_after_its_file(host: Host) -> None:
     with host.connect() as toolstack:
         source = pool("cpus=[]", "/etc/xen/pools/web")
-        assert toolstack.load_cpupool(source).name == "web"
-        assert len(toolstack.cpupools()) == 1
-        assert toolstack.create_cpupool(source).name == "web"
+        assert toolstack.cpus.load_cpupool(source).name == "web"
+        assert len(toolstack.cpus.cpupools()) == 1
+        assert toolstack.cpus.create_cpupool(source).name == "web"
 
 
 def test_parameters_of_a_pool_reach_its_domains(host: Host) -> None:
@@ -318,10 +318,10 @@ def test_parameters_of_a_pool_reach_its_domains(host: Host) -> None:
         domid = toolstack.create(host.config("web", "orders"))
         with toolstack.console(domid) as console:
             read_until(console, b"slices: 5000000 500000\n")
-            toolstack.set_cpupool_parameters("Pool-0", 10, None, None)
+            toolstack.cpus.set_cpupool_parameters("Pool-0", 10, None, None)
             read_until(console, b"slices: 10000000 500000\n")
-        assert toolstack.cpupool("Pool-0")[-3:] == (10, 500, 0)
+        assert toolstack.cpus.cpupool("Pool-0")[-3:] == (10, 500, 0)
         for wrong in ((0, None, None), (None, 99, None), (1, 2000, None), (None, None, 10**6)):
             with pytest.raises(ToolstackError):
-                toolstack.set_cpupool_parameters("Pool-0", *wrong)
-        assert toolstack.cpupool("Pool-0")[-3:] == (10, 500, 0)
+                toolstack.cpus.set_cpupool_parameters("Pool-0", *wrong)
+        assert toolstack.cpus.cpupool("Pool-0")[-3:] == (10, 500, 0)

@@ -12,19 +12,19 @@ from .host import Host
 
 
 def credits_of(toolstack: Toolstack) -> list[tuple[str, int, int]]:
-    return [(info.name, info.weight, info.cap) for info in toolstack.credits()]
+    return [(info.name, info.weight, info.cap) for info in toolstack.cpus.credits()]
 
 
 def test_they_are_set_shown_and_outlive_the_daemon(host: Host) -> None:
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web", cpu_weight=512, cap=30))
         assert credits_of(toolstack) == [("Domain-0", 256, 0), ("web", 512, 30)]
-        toolstack.set_credit(domid, 100, None)
-        toolstack.set_credit(domid, None, 50)
+        toolstack.cpus.set_credit(domid, 100, None)
+        toolstack.cpus.set_credit(domid, None, 50)
     host.kill(host.daemon_pid())
     with host.connect() as toolstack:
         assert credits_of(toolstack)[1:] == [("web", 100, 50)]
-        assert toolstack.credits()[1].cpupool == "Pool-0"
+        assert toolstack.cpus.credits()[1].cpupool == "Pool-0"
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_what_cannot_be_is_refused(
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web", vcpus=2, maxvcpus=2))
         with pytest.raises(ToolstackError, match=message):
-            toolstack.set_credit(domid, weight, cap)
+            toolstack.cpus.set_credit(domid, weight, cap)
         with pytest.raises(ToolstackError, match="Domain-0 is the host itself"):
-            toolstack.set_credit(0, 512, None)
+            toolstack.cpus.set_credit(0, 512, None)
         assert credits_of(toolstack)[1:] == [("web", 256, 0)]
 
 
@@ -77,7 +77,7 @@ def test_a_cap_reaches_the_process(host: Host) -> None:
         domid = toolstack.create(host.config("web", "orders", cap=10))
         with Orders(toolstack, domid) as orders:
             assert orders.throttle()
-            toolstack.set_credit(domid, None, 0)
+            toolstack.cpus.set_credit(domid, None, 0)
             assert not orders.throttle()
 
 
@@ -88,13 +88,13 @@ def test_only_who_shares_a_cpu_with_a_heavier_domain_is_told(host: Host) -> None
             assert not orders.throttle()
             heavy = toolstack.create(host.config("heavy", cpu_weight=512, cpus=("0",)))
             assert orders.throttle()
-            toolstack.set_credit(heavy, 256, None)
+            toolstack.cpus.set_credit(heavy, 256, None)
             assert not orders.throttle()
-            toolstack.set_credit(heavy, 300, None)
+            toolstack.cpus.set_credit(heavy, 300, None)
             assert orders.throttle()
-            toolstack.set_credit(light, 300, None)
+            toolstack.cpus.set_credit(light, 300, None)
             assert not orders.throttle()
-            toolstack.set_credit(light, 299, None)
+            toolstack.cpus.set_credit(light, 299, None)
             assert orders.throttle()
             toolstack.destroy(heavy)
             assert not orders.throttle()

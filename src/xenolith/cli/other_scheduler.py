@@ -16,6 +16,6 @@ def refuse_unless_listing(scheduler: str, options: Options, of_pools: str) -> in
             toolstack.resolve(options.given["d"])
         elif options.given.keys() <= set(of_pools) - {"s"}:
             for letter in options.given:
-                toolstack.cpupool(options.given[letter])
+                toolstack.cpus.cpupool(options.given[letter])
             return 0
     raise CommandError(f"The scheduler {scheduler} is not in use: all pools have credit")

@@ -12,20 +12,15 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xenolith.toolstack import paths
 from xenolith.toolstack.config_source import ConfigAnswer, ConfigSource
-from xenolith.toolstack.records import (
-    CpuPoolInfo,
-    CreditInfo,
-    DeviceInfo,
-    DomainEnd,
-    DomainInfo,
-    NicInfo,
-    VcpuInfo,
-)
+from xenolith.toolstack.records import DeviceInfo, DomainEnd, DomainInfo, NicInfo, VcpuInfo
 from xenolith.toolstack.rpc import Connection, ProtocolError, RemoteError
+
+if TYPE_CHECKING:
+    from xenolith.toolstack.client_cpus import CpuRequests
 
 
 class ToolstackError(Exception):
@@ -54,6 +49,13 @@ class Toolstack:
             return cls(daemon_start.start_and_connect())
         except daemon_start.DaemonStartError as error:
             raise ToolstackError(str(error)) from None
+
+    @property
+    def cpus(self) -> CpuRequests:
+        """The requests about weights, caps and CPU pools."""
+        from xenolith.toolstack.client_cpus import CpuRequests  # noqa: PLC0415 - few verbs need them
+
+        return CpuRequests(self._call)
 
     def close(self) -> None:
         """Close the connection; sockets handed out by it stay open."""
@@ -137,66 +139,6 @@ class Toolstack:
     def set_vcpus(self, domid: int, count: int) -> None:
         """Have the guest run on its first ``count`` vCPUs (`xl vcpu-set`)."""
         self._call("set_vcpus", domid=domid, count=count)
-
-    def credits(self) -> builtins.list[CreditInfo]:
-        """Weight and cap of every domain by rising domid, Domain-0 first."""
-        return [CreditInfo(*row) for row in self._call("credits")]
-
-    def set_credit(self, domid: int, weight: int | None, cap: int | None) -> None:
-        """Set a domain's weight or cap (in percent of one CPU); None: as before."""
-        self._call("set_credit", domid=domid, weight=weight, cap=cap)
-
-    def cpupools(self) -> builtins.list[CpuPoolInfo]:
-        """The CPU pools by number."""
-        return [CpuPoolInfo(*row) for row in self._call("cpupools")]
-
-    def cpupool(self, name_or_id: str) -> CpuPoolInfo:
-        """One CPU pool, given by name or by number."""
-        return CpuPoolInfo(*self._call("cpupool", pool=name_or_id))
-
-    def load_cpupool(self, source: ConfigSource) -> CpuPoolInfo:
-        """The CPU pool that :meth:`create_cpupool` would make."""
-        return CpuPoolInfo(*self._call("load_cpupool", **source._asdict()))
-
-    def create_cpupool(self, source: ConfigSource) -> CpuPoolInfo:
-        """Make the CPU pool that a configuration describes."""
-        return CpuPoolInfo(*self._call("create_cpupool", **source._asdict()))
-
-    def destroy_cpupool(self, pool: str) -> None:
-        """Remove an empty CPU pool; its CPUs are free then."""
-        self._call("destroy_cpupool", pool=pool)
-
-    def rename_cpupool(self, pool: str, name: str) -> None:
-        """Give a CPU pool another name."""
-        self._call("rename_cpupool", pool=pool, name=name)
-
-    def add_cpus_to_cpupool(self, pool: str, cpus: str) -> None:
-        """Put free CPUs, in xl's notation, into a CPU pool."""
-        self._call("add_cpus_to_cpupool", pool=pool, cpus=cpus)
-
-    def remove_cpus_from_cpupool(self, pool: str, cpus: str) -> None:
-        """Make CPUs of a CPU pool, in xl's notation, free."""
-        self._call("remove_cpus_from_cpupool", pool=pool, cpus=cpus)
-
-    def set_cpupool_parameters(
-        self, pool: str, tslice: int | None, ratelimit: int | None, migration_delay: int | None
-    ) -> None:
-        """Set the time slice (ms), the rate limit and the migration delay (us); None: as before."""
-        self._call(
-            "set_cpupool_parameters",
-            pool=pool,
-            tslice=tslice,
-            ratelimit=ratelimit,
-            migration_delay=migration_delay,
-        )
-
-    def migrate_to_cpupool(self, domid: int, pool: str) -> None:
-        """Move a domain into another CPU pool."""
-        self._call("migrate_to_cpupool", domid=domid, pool=pool)
-
-    def split_cpupools_by_node(self) -> None:
-        """Make a CPU pool of each NUMA node."""
-        self._call("split_cpupools_by_node")
 
     def destroy(self, domid: int) -> None:
         """End a domain now; return once all it held is free again."""

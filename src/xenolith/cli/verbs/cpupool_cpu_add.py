@@ -20,5 +20,5 @@ def run(arguments: list[str]) -> int:
     options = parse_options(arguments, SHORT, LONG, TWO)
     pool, cpus = options.operands
     with Toolstack.connect() as toolstack:
-        toolstack.add_cpus_to_cpupool(pool, cpus)
+        toolstack.cpus.add_cpus_to_cpupool(pool, cpus)
     return 0

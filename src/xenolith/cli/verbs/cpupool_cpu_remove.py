@@ -20,5 +20,5 @@ def run(arguments: list[str]) -> int:
     options = parse_options(arguments, SHORT, LONG, TWO)
     pool, cpus = options.operands
     with Toolstack.connect() as toolstack:
-        toolstack.remove_cpus_from_cpupool(pool, cpus)
+        toolstack.cpus.remove_cpus_from_cpupool(pool, cpus)
     return 0

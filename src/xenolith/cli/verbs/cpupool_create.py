@@ -30,13 +30,13 @@ def run(arguments: list[str]) -> int:
         return 1
     with Toolstack.connect() as toolstack:
         # In this order, as in xl: what is printed has been checked, and is not there yet.
-        pool = toolstack.load_cpupool(source)
+        pool = toolstack.cpus.load_cpupool(source)
         print(f'Using config file "{source.name}"')
         print(f"cpupool name:   {pool.name}")
         print(f"scheduler:      {pool.scheduler}")
         print(f"number of cpus: {len(pool.cpus)}")
         if "n" not in options:
-            toolstack.create_cpupool(source)
+            toolstack.cpus.create_cpupool(source)
     return 0
 
 

@@ -19,5 +19,5 @@ def run(arguments: list[str]) -> int:
     """Remove the pool."""
     options = parse_options(arguments, SHORT, LONG, ONE)
     with Toolstack.connect() as toolstack:
-        toolstack.destroy_cpupool(options.operands[0])
+        toolstack.cpus.destroy_cpupool(options.operands[0])
     return 0

@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
     options = parse_options(arguments, SHORT, LONG, AT_MOST_ONE)
     with Toolstack.connect() as toolstack:
         wanted = options.operands
-        pools = [toolstack.cpupool(wanted[0])] if wanted else toolstack.cpupools()
+        pools = [toolstack.cpus.cpupool(wanted[0])] if wanted else toolstack.cpus.cpupools()
     if "c" in options:
         print(tables.CPUPOOL_CPUS_HEADER)
         for pool in pools:

@@ -17,5 +17,5 @@ def run(arguments: list[str]) -> int:
     options = parse_options(arguments, SHORT, LONG, TWO)
     domain, pool = options.operands
     with Toolstack.connect() as toolstack:
-        toolstack.migrate_to_cpupool(toolstack.resolve(domain), pool)
+        toolstack.cpus.migrate_to_cpupool(toolstack.resolve(domain), pool)
     return 0

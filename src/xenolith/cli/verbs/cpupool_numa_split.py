@@ -19,5 +19,5 @@ def run(arguments: list[str]) -> int:
     """Split the host."""
     parse_options(arguments, SHORT, LONG, NONE)
     with Toolstack.connect() as toolstack:
-        toolstack.split_cpupools_by_node()
+        toolstack.cpus.split_cpupools_by_node()
     return 0

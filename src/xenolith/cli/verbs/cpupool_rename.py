@@ -17,5 +17,5 @@ def run(arguments: list[str]) -> int:
     options = parse_options(arguments, SHORT, LONG, TWO)
     pool, name = options.operands
     with Toolstack.connect() as toolstack:
-        toolstack.rename_cpupool(pool, name)
+        toolstack.cpus.rename_cpupool(pool, name)
     return 0

@@ -47,15 +47,15 @@ def run(arguments: list[str]) -> int:
     changes_pool = any(letter in options for letter in "trm")
     with Toolstack.connect() as toolstack:
         if changes_domain:
-            toolstack.set_credit(toolstack.resolve(options.given["d"]), weight, cap)
+            toolstack.cpus.set_credit(toolstack.resolve(options.given["d"]), weight, cap)
         elif changes_pool:
             pool = options.given.get("p", "0")
-            toolstack.set_cpupool_parameters(pool, tslice, ratelimit, delay)
+            toolstack.cpus.set_cpupool_parameters(pool, tslice, ratelimit, delay)
         elif "d" in options:
             domid = toolstack.resolve(options.given["d"])
-            _print_domains(info for info in toolstack.credits() if info.domid == domid)
+            _print_domains(info for info in toolstack.cpus.credits() if info.domid == domid)
         elif "s" in options:
-            print(tables.credit_pool(toolstack.cpupool(options.given.get("p", "0"))))
+            print(tables.credit_pool(toolstack.cpus.cpupool(options.given.get("p", "0"))))
         else:
             _list(toolstack, options)
     return 0
@@ -82,8 +82,12 @@ def _number(options: Options, letter: str) -> int | None:
 
 
 def _list(toolstack: Toolstack, options: Options) -> None:
-    pools = [toolstack.cpupool(options.given["p"])] if "p" in options else toolstack.cpupools()
-    domains = toolstack.credits()
+    pools = (
+        [toolstack.cpus.cpupool(options.given["p"])]
+        if "p" in options
+        else toolstack.cpus.cpupools()
+    )
+    domains = toolstack.cpus.credits()
     for pool in pools:
         print(tables.credit_pool(pool))
         _print_domains(info for info in domains if info.cpupool == pool.name)
