@@ -33,7 +33,7 @@ static void test_xen_leaves(void)
 
     expect_equal(cpuid(XEN_LEAF(1), 0).eax, hypercall(__HYPERVISOR_xen_version, 0, NULL));
 
-    r = cpuid(XEN_LEAF(2), 0);
+    r = cpuid(XEN_LEAF(2), XEN_CPUID_SIGNATURE_ECX); /* GRUB leaves in ECX what leaf 0 has answered */
     expect_equal(r.eax, 1); /* one hypercall page, by the MSR: */
     expect_equal(r.ebx, 0x40000000);
 

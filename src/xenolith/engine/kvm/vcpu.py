@@ -24,7 +24,8 @@ HYPERCALL_INSTRUCTION = b"\x66\xe7" + bytes([HYPERCALL_PORT])
 _APIC_BASE, _APIC_IS_BOOTSTRAP = 0xFEE00800, 0x100
 _TABLE_LIMIT = 0xFFFF
 _XEN_LEAVES = 6
-_TIME_LEAF, _TIME_SUBLEAVES = 3, 3
+_XEN_SUBLEAVES = {3: 3, 4: 1, 5: 1}
+"""Of the leaves about time, HVM and PV."""
 
 
 class KvmVcpu:
@@ -174,6 +175,10 @@ class KvmVcpu:
             if leaf >> 16 != XEN_CPUID_FIRST_LEAF >> 16:
                 flags = api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in indexed else 0
                 yield leaf, subleaf, flags, cpuid(leaf, subleaf)
-        for leaf in range(XEN_CPUID_FIRST_LEAF, XEN_CPUID_FIRST_LEAF + _XEN_LEAVES):
-            for subleaf in range(_TIME_SUBLEAVES):
+        for number in range(_XEN_LEAVES):
+            leaf, subleaves = XEN_CPUID_FIRST_LEAF + number, _XEN_SUBLEAVES.get(number, 0)
+            # A leaf that has none is the same whatever ECX holds.
+            if not subleaves:
+                yield leaf, 0, 0, cpuid(leaf, 0)
+            for subleaf in range(subleaves):
                 yield leaf, subleaf, api.KVM_CPUID_FLAG_SIGNIFCANT_INDEX, cpuid(leaf, subleaf)
