@@ -1,13 +1,16 @@
 """How fast a guest's disk is: guests/bench/diskbench.c on a raw image and on a VHD, past the guest's cache.
 
 Requests of 1 MiB go in sequence, those of 4 KiB to random places, one or 32 at a time. The peer is
-QEMU's virtio-blk on a raw image, and for our VHD our raw image; all are in the host's page cache.
+QEMU's virtio-blk on a raw image, and for our VHD our raw image; all are in the host's page cache. A
+disk over NBD is a qcow2 that a qemu-nbd serves, beside our raw image as well.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +64,7 @@ def measure(contest: Contest) -> Iterator[Figure]:
     """One vCPU; all workloads in one guest, one after the other."""
     with tempfile.TemporaryDirectory() as name:
         raw, vhd = _images(Path(name))
+        qcow2 = _qcow2(raw)
         spec = GuestSpec(
             contest.images.kernel,
             contest.images.disk_ramdisk,
@@ -70,16 +74,22 @@ def measure(contest: Contest) -> Iterator[Figure]:
         )
         ours_raw: list[Rates] = []
         ours_vhd: list[Rates] = []
+        ours_nbd: list[Rates] = []
         peer: list[Rates] = []
         for _ in range(contest.effort.pairs):
             ours_raw.append(run(contest.ours, spec, _measure_guest))
             with_vhd = dataclasses.replace(spec, disk=(vhd, "vhd"))
             ours_vhd.append(run(contest.ours, with_vhd, _measure_guest))
+            if qcow2 is not None:
+                with_nbd = dataclasses.replace(spec, disk=(qcow2, "qcow2"))
+                ours_nbd.append(run(contest.ours, with_nbd, _measure_guest))
             if contest.peer is not None:
                 peer.append(run(contest.peer, spec, _measure_guest))
     for workload in _WORKLOADS:
         yield _figure(workload, "raw", ours_raw, peer, _AS_QEMU)
         yield _figure(workload, "VHD", ours_vhd, ours_raw, _AS_RAW)
+        if ours_nbd:
+            yield _figure(workload, "NBD", ours_nbd, ours_raw)
 
 
 def _images(directory: Path) -> tuple[Path, Path]:
@@ -99,13 +109,27 @@ def _images(directory: Path) -> tuple[Path, Path]:
     return raw, vhd
 
 
+def _qcow2(raw: Path) -> Path | None:
+    """The raw image in a format that qemu-nbd serves; None where that is not installed."""
+    if shutil.which("qemu-nbd") is None:
+        return None
+    made = raw.with_suffix(".qcow2")
+    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, made]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return made
+
+
 def _measure_guest(guest: Guest) -> Rates:
     guest.wait_for(END)
     return rates(guest.console.text())
 
 
 def _figure(
-    workload: _Workload, what: str, ours: list[Rates], peer: list[Rates], target: Target
+    workload: _Workload,
+    what: str,
+    ours: list[Rates],
+    peer: list[Rates],
+    target: Target | None = None,
 ) -> Figure:
     def shown(runs: list[Rates]) -> list[float]:
         return [workload.shown(run[workload.name][0]) for run in runs]

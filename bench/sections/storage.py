@@ -1,7 +1,8 @@
 """Disk images outside a guest: how fast VHDs are read and written, and how soon a snapshot is made.
 
-The peer is qemu-nbd with the same file, asked by qemu-img bench over a unix socket. All that is read
-is in the page cache, and what is written only goes there.
+The peer is qemu-nbd with the same file, asked by qemu-img bench over a unix socket; and where nbdcopy
+reads the whole of it, from our NBD server and from qemu's. All that is read is in the page cache, and
+what is written only goes there.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.contest import Contest
@@ -49,6 +52,10 @@ def measure(contest: Contest) -> Iterator[Figure]:
             yield Figure(f"VHD {name} of 1 MiB", "GB/s", mine, target=_PROMISED)
             if peer:
                 yield Figure(f"VHD {name} beside qemu-nbd", "GB/s", mine, peer, _AS_QEMU)
+        if shutil.which("nbdcopy") is not None and shutil.which("qemu-nbd") is not None:
+            copies = [(_copy_ours(image), _copy_qemu(image)) for _ in range(pairs)]
+            mine, peer = (list(samples) for samples in zip(*copies, strict=True))
+            yield Figure("VHD read by nbdcopy", "GB/s", mine, peer)
         chain = _chain(image)
         samples = [(_with(chain, _read), _with(image, _read)) for _ in range(pairs + 1)][1:]
         links, one = zip(*samples, strict=True)
@@ -111,21 +118,56 @@ def _write(image: Image) -> float:
 
 
 def _qemu(path: Path, options: list[str]) -> float:
-    socket, pid_file = path.with_suffix(".socket"), path.with_suffix(".pid")
-    command = ["qemu-nbd", "--fork", "--format=vpc", "--cache=writeback", f"--socket={socket}"]
-    _run([*command, f"--pid-file={pid_file}", str(path)])
-    server = os.pidfd_open(int(pid_file.read_text()))
     command = ["qemu-img", "bench", "-f", "raw", "-t", "writeback", "-d", "1", "-s", str(_REQUEST)]
     command += ["-c", str(_SIZE // _REQUEST), *options]
-    try:
-        found = _RUN_TIME.search(_run([*command, f"nbd+unix:///?socket={socket}"]))
-        # It ends when its client has gone.
-        select.select([server], [], [], _END_S)
-    finally:
-        os.close(server)
+    with _qemu_nbd(path) as uri:
+        found = _RUN_TIME.search(_run([*command, uri]))
     if found is None:
         raise BenchError("qemu-img bench does not say how long it took")
     return _SIZE / float(found[1]) / 1e9
+
+
+def _copy_qemu(path: Path) -> float:
+    with _qemu_nbd(path) as uri:
+        return _copy(uri)
+
+
+def _copy_ours(path: Path) -> float:
+    server = Path(sys.executable).parent / "vhd"
+    socket = path.with_suffix(".socket")
+    with subprocess.Popen(
+        [server, "serve", f"--socket={socket}", path], stdout=subprocess.PIPE, text=True
+    ) as served:
+        try:
+            assert served.stdout is not None
+            uri = served.stdout.readline().strip()
+            if not uri:
+                raise BenchError("vhd serve does not serve")
+            return _copy(uri)
+        finally:
+            served.terminate()
+
+
+def _copy(uri: str) -> float:
+    """Gigabytes a second of a client with all its connections and requests."""
+    started = time.perf_counter()
+    _run(["nbdcopy", uri, "null:"])
+    return _SIZE / (time.perf_counter() - started) / 1e9
+
+
+@contextmanager
+def _qemu_nbd(path: Path) -> Iterator[str]:
+    """Serve a VHD to one client; the URI for it."""
+    socket, pid_file = path.with_suffix(".socket"), path.with_suffix(".pid")
+    command = ["qemu-nbd", "--fork", "--format=vpc", "--cache=writeback", "--shared=0"]
+    _run([*command, f"--socket={socket}", f"--pid-file={pid_file}", str(path)])
+    server = os.pidfd_open(int(pid_file.read_text()))
+    try:
+        yield f"nbd+unix:///?socket={socket}"
+        # It ends when its clients have gone.
+        select.select([server], [], [], _END_S)
+    finally:
+        os.close(server)
 
 
 def _run(command: list[str]) -> str:
