@@ -300,3 +300,18 @@ def test_console_text(guest: TracedDomain) -> None:
     assert guest.events.output == text
     guest.hypercall(Hypercall.console_io, ConsoleIoOp.write, 3000, LIST)
     assert guest.shown().endswith('\\x00"...) = 0')
+
+
+def test_calls_of_32_bits_have_structs_of_their_own(guest: TracedDomain) -> None:
+    guest.domain.vcpus[0].paging.word = 4
+    guest.write(LIST, (0x40).to_bytes(4, "little") + (0x41).to_bytes(4, "little"))
+    reservation = memory.XEN_MEMORY_RESERVATION.compat
+    guest.with_struct(
+        MEMORY, memory.MemoryOp.decrease_reservation, reservation, LIST, 2, 0, 0, SELF
+    )
+    assert guest.shown() == (
+        "memory_op(decrease_reservation, {extent_start=[0x40, 0x41], nr_extents=2, extent_order=0, "
+        "mem_flags=0x0, domid=SELF}) = 2"
+    )
+    guest.hypercall(Hypercall.set_timer_op, guest.domain.clock.now() & 0xFFFFFFFF, 5)
+    assert re.match(r"set_timer_op\(\+21\.\d+ s\) = 0", guest.shown())

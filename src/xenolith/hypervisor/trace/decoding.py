@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from xenolith.abi.errno import XenError
-from xenolith.hypervisor.guest_access import GuestAccess
+from xenolith.hypervisor.guest_access import LONG_WORD, GuestAccess
 from xenolith.hypervisor.trace import values
 from xenolith.hypervisor.trace.values import Show
 from xenolith.machine.address import GuestVirt
@@ -61,14 +61,17 @@ class Value:
 
 
 class SystemTime:
-    """A register that holds a system time in ns."""
+    """A register that holds a system time in ns; of a 32-bit guest two, the lower half first."""
 
     def __init__(self, index: int) -> None:
         self._index = index
 
     def read(self, look: Look, registers: Registers) -> Finish:
         """See Argument."""
-        return constant(values.moment(registers[self._index], look.now))
+        time = registers[self._index]
+        if look.access.word != LONG_WORD:
+            time |= registers[self._index + 1] << 32
+        return constant(values.moment(time, look.now))
 
 
 class TextIn:
