@@ -14,6 +14,9 @@ from .pv_invariants import check_invariants
 
 pytestmark = pytest.mark.guest
 
+PATIENCE = 120.0
+"""Traps are dear where KVM is itself a guest."""
+
 VCPUS = {
     "corners/grants": 1,
     "corners/hello": 1,
@@ -36,7 +39,7 @@ def test_a_guest_finds_on_kvm_what_it_finds_elsewhere(pv_guests: GuestBuilder, n
     with PvGuestDomain(
         pv_guests.build(name), vcpus=VCPUS[name], domid=7, engine=EngineChoice.KVM
     ) as domain:
-        domain.wait_success()
+        domain.wait_success(PATIENCE)
         domain.call(lambda: check_invariants(domain.domain))
 
 
@@ -45,5 +48,5 @@ def test_random_hypercalls_do_no_harm(pv_guests: GuestBuilder) -> None:
     with PvGuestDomain(
         pv_guests.build("faults/fuzz"), cmdline=options, vcpus=2, engine=EngineChoice.KVM
     ) as domain:
-        domain.wait_success()
+        domain.wait_success(PATIENCE)
         domain.call(lambda: check_invariants(domain.domain))
