@@ -258,12 +258,14 @@ def test_the_toolstack_is_told_of_a_network_that_is_gone(early: bool) -> None:
         front.backend.bound(lambda nodes: written.append(dict(nodes)))
     reason = "the other end is closed"
     assert written == [{"hotplug-status": "error", "hotplug-error": reason}]
+    written.clear()
     assert front.attachment.lost == reason
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     line = Line(front.io, MessageWire(left.detach()))
     front.attachment.plug(line)
     front.run()
     assert front.attachment.lost is None
+    assert written == [{"hotplug-status": "connected", "hotplug-error": ""}]
     front.put_packet(ethernet(60))
     front.kick()
     assert right.recv(100)[10:] == ethernet(60)

@@ -43,8 +43,8 @@ class Attachment:
         """Called when there may be frames to receive."""
         self.on_room: Callable[[], None] = lambda: None
         """Called when there is room to send again, after :attr:`may_send` was False."""
-        self.on_lost: Callable[[str], None] = lambda why: None
-        """Called when the network has gone, with the reason."""
+        self.on_network: Callable[[str | None], None] = lambda lost: None
+        """Called when the network has gone, with the reason, and with None when it is back."""
         self.lost: str | None = None
         """Why there is no network, if it has gone."""
         self._call_at = call_at
@@ -63,7 +63,10 @@ class Attachment:
     def plug(self, line: Line) -> None:
         """Connect to a network, in place of any other; owns the line."""
         self.unplug()
-        self._line, self.lost = line, None
+        self._line = line
+        if self.lost is not None:
+            self.lost = None
+            self.on_network(None)
         line.ready = self._ready
         self._ready()
 
@@ -150,20 +153,21 @@ class Attachment:
         self.unplug()
         self.lost = str(error)
         self._log(f"the network is gone: {error}")
-        self.on_lost(self.lost)
+        self.on_network(self.lost)
         # The guest may be waiting for room, and nothing will come of that.
         self.on_room()
 
 
-def report_loss(attachment: Attachment, write: Callable[[Nodes], None]) -> None:
-    """Tell the toolstack when the network has gone, by the nodes that hotplug scripts fail with."""
+def report_network(attachment: Attachment, write: Callable[[Nodes], None]) -> None:
+    """Tell the toolstack when the network goes and comes, by the nodes that hotplug scripts write."""
 
-    def lost(why: str) -> None:
-        write({"hotplug-status": "error", "hotplug-error": why})
+    def tell(lost: str | None) -> None:
+        status = "connected" if lost is None else "error"
+        write({"hotplug-error": lost or "", "hotplug-status": status})
 
-    attachment.on_lost = lost
+    attachment.on_network = tell
     if attachment.lost is not None:
-        lost(attachment.lost)
+        tell(attachment.lost)
 
 
 def token_bucket(bytes_per_interval: int, interval_us: int) -> TokenBucket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from xenolith.backends.net.attachment import Attachment, report_loss
+from xenolith.backends.net.attachment import Attachment, report_network
 from xenolith.backends.net.control import ControlRing
 from xenolith.backends.net.errors import ProtocolError
 from xenolith.backends.net.multicast import MulticastFilter
@@ -50,7 +50,7 @@ class VifBackend(DeviceBackend):
 
     def bound(self, write: Callable[[Nodes], None]) -> None:
         """See DeviceBackend."""
-        report_loss(self.attachment, write)
+        report_network(self.attachment, write)
 
     def features(self) -> Nodes:
         """See DeviceBackend."""

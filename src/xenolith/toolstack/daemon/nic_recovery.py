@@ -1,7 +1,7 @@
 """Interfaces whose network has gone, because its passt or its switch has died, are plugged in again.
 
 A backend tells of it by the nodes with which hotplug scripts fail: ``hotplug-status`` is ``error``, and
-``hotplug-error`` says why.
+``hotplug-error`` says why. It tells, too, when there is a network again.
 """
 
 from __future__ import annotations
@@ -64,8 +64,11 @@ class _Recovery:
         if not self._daemon.store.exists(self._backend):
             self._end()
         elif self._is_lost() and self._timer is None:
-            self._timer = self._daemon.loop.call_later(self._delay, self._plug)
-            self._delay = min(2 * self._delay, _LONGEST_DELAY_S)
+            self._wait()
+
+    def _wait(self) -> None:
+        self._timer = self._daemon.loop.call_later(self._delay, self._plug)
+        self._delay = min(2 * self._delay, _LONGEST_DELAY_S)
 
     def _is_lost(self) -> bool:
         return bool(lost(self._daemon.store, self._backend))
@@ -79,7 +82,10 @@ class _Recovery:
 
     def _plug(self) -> None:
         if not self._is_lost():
-            self._timer = None
+            # The last attempt was good.
+            self._timer, self._delay = None, _FIRST_DELAY_S
+            return
+        if self._domain.process_ended:
             return
         try:
             name = f"vif{self._domain.domid}.{self._devid}"
@@ -101,9 +107,10 @@ class _Recovery:
             self._done(error)
 
     def _done(self, error: DaemonError | None) -> None:
-        self._timer = None
+        if self._watch is None:
+            return
         if error is None:
             self._domain.log(f"Network interface {self._devid} is plugged in again")
-        elif self._watch is not None:
+        else:
             self._domain.log(f"Network interface {self._devid} cannot be plugged in: {error}")
-            self._look(self._backend)
+        self._wait()

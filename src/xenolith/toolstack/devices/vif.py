@@ -102,7 +102,7 @@ def plugged_again(nic: NicConfig, devid: int, plugged: Plugged) -> NewDevice:
         kind=kind_of(nic),
         devid=devid,
         frontend={},
-        backend={"hotplug-status": "connected", "hotplug-error": ""},
+        backend={},
         settings={"action": "plug", "wire": plugged.wire},
         fds=[plugged.fd],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xenolith.backends.net.attachment import Attachment, report_loss
+from xenolith.backends.net.attachment import Attachment, report_network
 from xenolith.backends.net.errors import ProtocolError
 from xenolith.backends.net.netchannel2.channel import Channel
 from xenolith.backends.net.netchannel2.offers import MAX_RING_PAGE_ORDER, channel_offers
@@ -50,7 +50,7 @@ class Vif2Backend(DeviceBackend):
 
     def bound(self, write: Callable[[Nodes], None]) -> None:
         """See DeviceBackend."""
-        report_loss(self.attachment, write)
+        report_network(self.attachment, write)
 
     def features(self) -> Nodes:
         """See DeviceBackend."""
