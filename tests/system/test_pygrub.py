@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from bootloader import images
 
 from .host import GUEST, READY, Host, eventually, kill, read_until
-from .terminal import Terminal
+from .terminal import ESCAPE, Terminal
 
 pytestmark = pytest.mark.guest
 
@@ -129,6 +130,35 @@ def test_what_the_guest_has_changed_is_booted_after_a_reboot(host: Host, disk: s
     eventually(lambda: "changing" in host.names() and host.row("changing").domid != first)
     with host.terminal("console", "changing") as terminal:
         assert "entry=new" in command_line(terminal)
+
+
+def test_who_leaves_the_menu_gets_the_default(host: Host, disk: str) -> None:
+    with host.terminal("create", "-c", config(host, "left", disk)) as terminal:
+        terminal.wait_for(b"The entry marked * boots in")
+        terminal.type(ESCAPE)
+        assert "entry=default" in command_line(terminal)
+
+
+def test_a_vhd_with_a_parent(host: Host, pristine: Path, tmp_path: Path) -> None:
+    parent, child = tmp_path / "parent.vhd", tmp_path / "child.vhd"
+    vhd = [sys.executable, "-m", "xenolith.cli.vhd"]
+    images.run(*vhd, "convert", "--from=raw", pristine, parent)
+    images.run(*vhd, "clone", parent, child)
+    boots_by_default(host, f"{child},vhd,xvda,w")
+
+
+def test_a_disk_that_qemu_serves(host: Host, pristine: Path, tmp_path: Path) -> None:
+    convert = images.program("qemu-img", "qemu-utils")
+    images.run(convert, "convert", "-O", "qcow2", pristine, tmp_path / "disk.qcow2")
+    boots_by_default(host, f"{tmp_path / 'disk.qcow2'},qcow2,xvda,w")
+    eventually(lambda: "qemu-nbd" not in str(host.processes()), host.processes)
+
+
+def boots_by_default(host: Host, disk: str) -> None:
+    host.xl("create", config(host, "formats", disk))
+    with host.terminal("console", "formats") as console:
+        assert "entry=default" in command_line(console)
+    host.xl("destroy", "formats")
 
 
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
