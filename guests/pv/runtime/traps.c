@@ -67,16 +67,11 @@ void traps_init_vcpu(unsigned int id)
             register_callback(kind, callback_address(kind), 0);
 }
 
-/* called by vectors.S */
-void trap(struct frame *frame)
+void recover(struct frame *frame)
 {
     struct vcpu *vcpu = this_vcpu();
     void **recovery = vcpu->recovery;
 
-    if (handlers[frame->vector]) {
-        handlers[frame->vector](frame);
-        return;
-    }
     if (!recovery) {
         printk("FAILURE: unexpected vector %#lx, error code %#lx at %#lx, rsp %#lx, cr2 %#lx\n", frame->vector,
                frame->error_code, frame->rip, frame->rsp, vcpu_info(vcpu->id)->arch.cr2);
@@ -88,6 +83,17 @@ void trap(struct frame *frame)
     };
     vcpu->recovery = NULL;
     __builtin_longjmp(recovery, 1);
+}
+
+/* called by vectors.S */
+void trap(struct frame *frame)
+{
+    handler_t handler = handlers[frame->vector];
+
+    if (handler)
+        handler(frame);
+    else
+        recover(frame);
 }
 
 void iret(const struct iret_frame *frame)

@@ -57,6 +57,8 @@ static inline struct vcpu *this_vcpu(void)
 typedef void (*handler_t)(struct frame *frame);
 void set_handler(unsigned int vector, handler_t handler);
 
+void recover(struct frame *frame); /* what becomes of a trap that has none: it ends catch_fault(), or the guest */
+
 long register_callback(unsigned int kind, uint64_t address, unsigned int flags);
 uint64_t callback_address(unsigned int kind); /* the runtime's own entry */
 
