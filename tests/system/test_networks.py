@@ -199,7 +199,8 @@ def test_networks_are_isolated(guest: Terminal, neighbour: Terminal) -> None:
     assert " 0 packets received" in neighbour.run("ping -c 2 -i 0.1 -W 1 10.8.0.1")
 
 
-def test_network_list_has_xls_columns(host: Host, neighbour: Terminal) -> None:
+def test_network_list_has_xls_columns(host: Host, guest: Terminal, neighbour: Terminal) -> None:
+    neighbour.run("ping -c 1 10.9.0.1")
     header, first, second = host.xl("network-list", "neighbour").splitlines()
     assert header.split() == [
         *("Idx", "BE", "Mac", "Addr.", "handle", "state", "evt-ch", "tx-/rx-ring-ref", "BE-path")
