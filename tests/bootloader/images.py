@@ -98,14 +98,14 @@ def make_fat(image: Path, tree: Path) -> Path:
 
 
 def make_iso(image: Path, tree: Path) -> Path:
-    mkisofs = program("genisoimage", "genisoimage")
-    run(mkisofs, "-quiet", "-R", "-V", "boot", "-o", image, tree)
+    xorriso = program("xorriso", "xorriso")
+    run(xorriso, "-as", "mkisofs", "-quiet", "-R", "-V", "boot", "-o", image, tree)
     return image
 
 
 def make_joliet(image: Path, tree: Path) -> Path:
-    mkisofs = program("genisoimage", "genisoimage")
-    run(mkisofs, "-quiet", "-J", "-V", "boot", "-o", image, tree)
+    xorriso = program("xorriso", "xorriso")
+    run(xorriso, "-as", "mkisofs", "-quiet", "-J", "--norock", "-V", "boot", "-o", image, tree)
     return image
 
 
