@@ -6,16 +6,10 @@ import json
 from pathlib import Path
 
 from bench.guest import GuestSpec
-from bench.peers.dom0_packages import RELEASE, Dom0Packages
+from bench.peers.dom0_packages import DOM0_MODULES, RELEASE, Dom0Packages
 from xenolith.builder.cpio import CpioWriter
-from xenolith.builder.kernel_modules import ModuleTree
 
 _HERE = Path(__file__).parent
-_MODULES = (
-    *("virtio_pci", "virtio_console", "virtio_blk", "virtio_net"),
-    *("xenfs", "xen_privcmd", "xen_evtchn", "xen_gntdev", "xen_gntalloc"),
-    *("xen_blkback", "xen_netback", "bridge"),
-)
 _PROGRAMS = ("xenconsoled", "xenstored", "xen-init-dom0", "xl")
 _DIRECTORIES = (
     *(
@@ -77,7 +71,7 @@ def _add_programs(archive: CpioWriter, packages: Dom0Packages) -> None:
 
 
 def _add_modules(archive: CpioWriter, packages: Dom0Packages) -> None:
-    modules = ModuleTree(packages.modules).closure(_MODULES)
+    modules = packages.kernel.modules.closure(DOM0_MODULES)
     for module in modules:
         archive.file(f"modules/{module.name}.ko", module.data)
     archive.file("modules/order", "".join(f"{module.name}\n" for module in modules).encode())

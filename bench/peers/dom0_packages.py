@@ -11,6 +11,7 @@ from pathlib import Path
 from xenolith.builder import apt
 from xenolith.builder.assets import Assets
 from xenolith.builder.cache_directory import cache_directory
+from xenolith.builder.kernel_package import fetch_kernel
 from xenolith.cli.assets import INIT
 
 RELEASE = "4.17"
@@ -40,15 +41,20 @@ _PACKAGES = (
 )
 _KERNEL = "linux-image-amd64"
 
+DOM0_MODULES = (
+    *("virtio_pci", "virtio_console", "virtio_blk", "virtio_net"),
+    *("xenfs", "xen_privcmd", "xen_evtchn", "xen_gntdev", "xen_gntalloc"),
+    *("xen_blkback", "xen_netback", "bridge"),
+)
+"""The drivers of Domain-0."""
+
 
 class Dom0Packages:
     """The packages' files; BuildError where apt does not know them."""
 
     def __init__(self) -> None:
         self.busybox = Assets(INIT, print).ensure("cloud").kernel.with_name("busybox")
-        kernel = _unpacked(apt.find_kernel(_KERNEL))
-        (self.kernel,) = kernel.glob("boot/vmlinuz-*")
-        (self.modules,) = kernel.glob("lib/modules/*")
+        self.kernel = fetch_kernel(_KERNEL, DOM0_MODULES, _directory())
         self._roots = [_unpacked(apt.find_package(name)) for name in _PACKAGES]
 
     def all(self, pattern: str) -> list[Path]:
@@ -61,8 +67,12 @@ class Dom0Packages:
         return found
 
 
+def _directory() -> Path:
+    return cache_directory() / "xen"
+
+
 def _unpacked(package: apt.Package) -> Path:
-    kept = cache_directory() / "xen" / f"{package.name}_{package.version}"
+    kept = _directory() / f"{package.name}_{package.version}"
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as directory:

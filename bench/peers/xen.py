@@ -23,8 +23,8 @@ _DOM0_S = 300.0
 """Seconds that Xen and Domain-0 may take to boot."""
 _CREATE = b"XEN: create"
 
-# SMAP as QEMU 7.2 emulates it breaks PV Domain-0s.
-_PROCESSOR = "max,-smap"
+# As QEMU 7.2 emulates them, SMAP breaks PV Domain-0s, and RDTSCP, which Xen intercepts, PVH guests.
+_PROCESSOR = "max,-smap,-rdtscp"
 _XEN_OPTIONS = (
     f"com1=115200,8n1 console=com1 noreboot spec-ctrl=no dom0_mem={_DOM0_MIB}M,max:{_DOM0_MIB}M"
 )
@@ -56,7 +56,7 @@ class Xen:
             *(PROGRAM, "-accel", "tcg", "-cpu", _PROCESSOR, "-machine", "q35", "-smp", "1"),
             *("-m", str(_XEN_MIB + _DOM0_MIB + spec.memory), "-nodefaults", "-display", "none"),
             *("-no-reboot", "-kernel", str(self._xen), "-append", _XEN_OPTIONS),
-            *("-initrd", f"{self._packages.kernel} {_DOM0_OPTIONS},{ramdisk}"),
+            *("-initrd", f"{self._packages.kernel.kernel} {_DOM0_OPTIONS},{ramdisk}"),
             *("-serial", f"file:{self._dom0_log}", "-device", "virtio-serial"),
             *("-chardev", f"file,id=guest,path={console.path}"),
             *("-device", "virtserialport,chardev=guest,name=guest"),

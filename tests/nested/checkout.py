@@ -13,7 +13,7 @@ KERNEL_VARIABLE = "XENOLITH_NESTED_KERNEL"
 """In the environment it names the package that stands for the machine's kernel."""
 
 _ROOT = Path(__file__).parents[2]
-_INHERITED = ("XENOLITH_CACHE_DIR", "XDG_CACHE_HOME")
+_INHERITED = ("PYTHONPATH", "XDG_CACHE_HOME", "XENOLITH_CACHE_DIR")
 
 
 def run(outer: OuterKernel, script: str, directory: Path, limit: float) -> machine.Outcome:

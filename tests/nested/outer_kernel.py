@@ -5,9 +5,6 @@ Debian's kernels from 6.12 on have KVM's own support for Xen (CONFIG_KVM_XEN); 6
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.cpio import CpioWriter
 from xenolith.builder.errors import BuildError
 from xenolith.builder.kernel_modules import ModuleTree
+from xenolith.builder.kernel_package import fetch_kernel
 from xenolith.cli.assets import INIT
 
 METAPACKAGES = ("linux-image-6.12-amd64", "linux-image-amd64")
@@ -40,22 +38,11 @@ def fetch(directory: Path, metapackage: str | None = None) -> OuterKernel:
 
     ``metapackage`` stands for it; None takes the first of :data:`METAPACKAGES` that there is.
     """
-    package = apt.find_kernel(metapackage or _first_known())
     busybox = Assets(INIT, print).ensure("cloud").kernel.with_name("busybox")
-    wanted = hashlib.sha256(" ".join(_MODULES).encode()).hexdigest()[:8]
-    kept = cache_directory() / "nested" / f"{package.name}_{package.version}_{wanted}"
-    if not kept.is_dir():
-        print(f"Fetching {package.name} {package.version}")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as unpacked:
-            apt.fetch(package, Path(unpacked))
-            parts = Path(unpacked, "parts")
-            parts.mkdir()
-            _keep(Path(unpacked, "root"), parts)
-            parts.rename(kept)
+    files = fetch_kernel(metapackage or _first_known(), _MODULES, cache_directory() / "nested")
     ramdisk = directory / "ramdisk"
-    _build_ramdisk(busybox, ModuleTree(_release(kept)), ramdisk)
-    return OuterKernel(kept / "vmlinuz", ramdisk)
+    _build_ramdisk(busybox, files.modules, ramdisk)
+    return OuterKernel(files.kernel, ramdisk)
 
 
 def _first_known() -> str:
@@ -65,26 +52,6 @@ def _first_known() -> str:
         except BuildError:
             continue
     return METAPACKAGES[-1]
-
-
-def _keep(root: Path, parts: Path) -> None:
-    """Take what is needed from the files of the package."""
-    (vmlinuz,) = root.glob("boot/vmlinuz-*")
-    shutil.copyfile(vmlinuz, parts / "vmlinuz")
-    release = _release(root)
-    ours = parts / "lib" / "modules" / release.name
-    ours.mkdir(parents=True)
-    shutil.copyfile(release / "modules.builtin", ours / "modules.builtin")
-    for module in ModuleTree(release).closure(_MODULES):
-        file = ours / module.path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(module.data)
-
-
-def _release(root: Path) -> Path:
-    """The directory of the modules; Debian 13's packages have it below usr."""
-    (directory,) = [*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*")]
-    return directory
 
 
 def _build_ramdisk(busybox: Path, tree: ModuleTree, path: Path) -> None:

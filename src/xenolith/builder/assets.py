@@ -28,6 +28,7 @@ from xenolith.builder.initramfs import (
     peer_modules,
 )
 from xenolith.builder.kernel_modules import ModuleTree
+from xenolith.builder.kernel_package import keep_kernel, only_file
 from xenolith.builder.symlink import replace_symlink
 
 FLAVOURS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
@@ -157,25 +158,8 @@ class Assets:
 
 def _keep_kernel(root: Path, kept: Path) -> None:
     """Keep the kernel, and the modules that the ramdisk or a benchmark may need."""
-    shutil.copyfile(_only(root, "boot/vmlinuz-*"), kept / "vmlinuz")
-    modules = _only(root, "lib/modules/*", "usr/lib/modules/*")
-    ours = kept / "modules" / modules.name
-    ours.mkdir(parents=True)
-    shutil.copyfile(modules / "modules.builtin", ours / "modules.builtin")
-    tree = ModuleTree(modules)
-    for module in [*guest_modules(tree), *peer_modules(tree)]:
-        file = ours / module.path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(module.data)
+    keep_kernel(root, kept, lambda tree: [*guest_modules(tree), *peer_modules(tree)])
 
 
 def _keep_busybox(root: Path, kept: Path) -> None:
-    shutil.copyfile(_only(root, "bin/busybox", "usr/bin/busybox"), kept / "busybox")
-
-
-def _only(root: Path, *patterns: str) -> Path:
-    """The only file that matches; packages of different releases have it in different places."""
-    found = [path for pattern in patterns for path in root.glob(pattern)]
-    if len(found) != 1:
-        raise BuildError(f"the package holds {len(found)} files {' or '.join(patterns)}, not one")
-    return found[0]
+    shutil.copyfile(only_file(root, "bin/busybox", "usr/bin/busybox"), kept / "busybox")
