@@ -60,6 +60,8 @@ class Small(Protocol):
 
     def yield_code(self) -> bytes: ...
 
+    def sleep_code(self) -> bytes: ...
+
     def running(self) -> Any: ...
 
     def post(self, call: Callable[[], None]) -> None: ...
@@ -85,7 +87,10 @@ class Hvm:
         self._small.write64(small_domain.DATA + offset, value)
 
     def yield_code(self) -> bytes:
-        return _yield(b"\x0f\x01\xd9")
+        return _sched_op(SchedOp.yield_, b"\x0f\x01\xd9")
+
+    def sleep_code(self) -> bytes:
+        return b"\xfb\xf4"  # sti; hlt
 
 
 class Pv:
@@ -120,7 +125,10 @@ class Pv:
         self._small.write(small_pv_domain.DATA, value.to_bytes(8, "little"), offset)
 
     def yield_code(self) -> bytes:
-        return _yield(b"\x0f\x05")
+        return _sched_op(SchedOp.yield_, b"\x0f\x05")
+
+    def sleep_code(self) -> bytes:
+        return _sched_op(SchedOp.block, b"\x0f\x05")
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -134,12 +142,9 @@ class Pv:
             assert not thread.is_alive()
 
 
-def _yield(call: bytes) -> bytes:
-    """sched_op(yield)"""
+def _sched_op(operation: SchedOp, call: bytes) -> bytes:
     number = Hypercall.sched_op.value
-    return (
-        b"\xb8" + number.to_bytes(4, "little") + b"\xbf" + bytes([SchedOp.yield_, 0, 0, 0]) + call
-    )
+    return b"\xb8" + number.to_bytes(4, "little") + b"\xbf" + bytes([operation, 0, 0, 0]) + call
 
 
 @pytest.fixture(params=[Hvm, Pv])
@@ -160,7 +165,7 @@ def test_vcpus_that_spin_get_equal_shares(small: Small) -> None:
     with small.running():
         wait_until(lambda: sum(map(ran, small.vcpus)) > 60 * 5 * MILLISECOND, 30)
     shares = [ran(vcpu) for vcpu in small.vcpus]
-    assert max(shares) - min(shares) < 3 * 5 * MILLISECOND, shares
+    assert min(shares) > 0.7 * max(shares), shares
 
 
 @pytest.mark.parametrize("how", ["PAUSE", "yield"])
@@ -194,30 +199,28 @@ def test_who_spins_without_a_word_gets_its_share_and_no_more(small: Small) -> No
 
 def test_a_woken_vcpu_runs_before_those_that_spin(small: Small) -> None:
     """Between its wake-up and its run the others run for half a millisecond at most, whoever has the CPU."""
+    small.start(0, for_ever(small.sleep_code()))
     for number in range(1, VCPUS):
         small.start(number, SPIN)
-    small.start(0, SPIN)
     sleeper, spinners = small.vcpus[0], small.vcpus[1:]
-    scheduler = sleeper.domain.scheduler
     woken_at: list[int] = []
     waited: list[int] = []
 
     def changed(state: Runstate, _run_time: int) -> None:
         if state == Runstate.running and woken_at:
             waited.append(sum(map(ran, spinners)) - woken_at.pop())
-            scheduler.block(sleeper)
 
     def wake() -> None:
         woken_at.append(sum(map(ran, spinners)))
-        scheduler.wake(sleeper)
+        sleeper.domain.scheduler.wake(sleeper)
 
     with small.running():
-        small.post(lambda: scheduler.block(sleeper))
         wait_until(lambda: sleeper.runstate.state == Runstate.blocked)
         sleeper.runstate.observer = changed
-        for number in range(30):
+        for number in range(50):
+            slept_until = sum(map(ran, spinners)) + 10 * MILLISECOND
+            wait_until(lambda slept_until=slept_until: sum(map(ran, spinners)) > slept_until)  # type: ignore[misc]
             small.post(wake)
             wait_until(lambda number=number: len(waited) > number)  # type: ignore[misc]
             wait_until(lambda: sleeper.runstate.state == Runstate.blocked)
-        sleeper.runstate.observer = None
-    assert sorted(waited)[len(waited) // 2] < 2 * MILLISECOND, waited
+    assert sorted(waited)[47] < 2 * MILLISECOND, waited

@@ -51,6 +51,32 @@ def test_one_that_is_interrupted_goes_on_with_what_is_left_of_its_turn() -> None
     assert queue.time_left("a") == SLICE
 
 
+def test_sleep_earns_a_share_of_a_turn() -> None:
+    queue: RunQueue[str] = RunQueue(SLICE)
+    queue.add("spinner")
+    queue.charge("sleeper", SLICE)
+    # One that runs, one that waits, and the sleeper.
+    queue.add_woken("sleeper", 30)
+    assert queue.time_left("sleeper") == 10
+    assert queue.take() == "sleeper"
+    queue.add_woken("sleeper", 1000 * SLICE)
+    assert queue.time_left("sleeper") == SLICE
+
+
+def test_one_that_uses_no_more_than_its_share_never_waits() -> None:
+    """It is woken every slice, and runs for a fifth of one."""
+    queue: RunQueue[str] = RunQueue(SLICE)
+    for name in "abc":
+        queue.add(name)
+    for _ in range(100):
+        queue.add_woken("sleeper", SLICE)
+        assert queue.take() == "sleeper"
+        queue.charge("sleeper", SLICE // 5)
+        spinner = queue.take()
+        queue.charge(spinner, SLICE)
+        queue.add_interrupted(spinner)
+
+
 def test_the_woken_come_before_the_interrupted() -> None:
     queue: RunQueue[str] = RunQueue(SLICE)
     queue.add_woken("woken")

@@ -1,7 +1,8 @@
 """Which vCPU of a domain runs next: round robin, but one that was woken goes first while its slice lasts.
 
 That is the boost of Xen's credit scheduler (xen/common/sched/credit.c) in small: vCPUs that wake each other for
-ever use up their slices and then wait for their turn like all others.
+ever use up their slices and then wait for their turn like all others. Sleep earns a share of a slice, as credits
+are earned there.
 """
 
 from __future__ import annotations
@@ -34,8 +35,15 @@ class RunQueue(Generic[T]):
         self._left[vcpu] = self.slice_ns
         self._waiting.append(vcpu)
 
-    def add_woken(self, vcpu: T) -> None:
-        """Queue one that was blocked: ahead of all that were not, unless its turn is over."""
+    def add_woken(self, vcpu: T, slept_ns: int = 0) -> None:
+        """Queue one that was blocked: ahead of all that were not, unless its turn is over.
+
+        Its share of the time that it slept is added to its turn, up to a whole one. So one that needs little
+        never waits, however often it is woken.
+        """
+        # It, the one that runs, and those that are queued.
+        contenders = 2 + len(self._woken) + len(self._waiting)
+        self._left[vcpu] = min(self.slice_ns, self.time_left(vcpu) + slept_ns // contenders)
         if self.time_left(vcpu) > 0:
             self._woken.append(vcpu)
         else:

@@ -29,6 +29,10 @@ class RunstateAccount:
         if self.observer is not None:
             self.observer(state, self._times[Runstate.running])
 
+    def time_in_state(self, now: int) -> int:
+        """For how long the vCPU has been in its state."""
+        return now - self._entry_time
+
     def account_stolen(self, nanoseconds: int) -> None:
         """Turn time counted as running into time runnable: the host ran something else."""
         stolen = min(nanoseconds, self._times[Runstate.running])

@@ -89,8 +89,9 @@ class Scheduler:
         if vcpu.runstate.state != Runstate.blocked:
             return
         now = self._clock.now()
+        slept = vcpu.runstate.time_in_state(now)
         vcpu.runstate.change(Runstate.runnable, now)
-        self._runnable.add_woken(vcpu)
+        self._runnable.add_woken(vcpu, slept)
         if self.current is not None:
             self._end_slice_by(now + self._wake_slice)
 
