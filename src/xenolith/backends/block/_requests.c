@@ -1,7 +1,7 @@
 /*
- * The backend's end of a blkif ring, natively: taking requests (public/io/blkif.h) out of it, saying where in the host's
- * memory their sectors are, and answering them, as the macros of public/io/ring.h do. A request of 1 MiB names 256
- * grants. Nothing here waits or does I/O; requests.py has the same structures.
+ * The backend's end of a blkif ring, natively: taking requests (public/io/blkif.h) out of it, saying where in the
+ * host's memory their sectors are, and answering them, as the macros of public/io/ring.h do. A request of 1 MiB names
+ * 256 grants. Nothing here waits or does I/O; requests.py has the same structures.
  *
  * What the guest may write is read once: the index of its requests, each slot, each word of a frame of indirect
  * segments, and each grant entry (grants.h).
@@ -15,7 +15,7 @@
 #define MOST_DIRECT_SEGMENTS 11
 #define MOST_RING_PAGES 16
 #define MOST_SLOT_BYTES 128
-#define SEGMENTS_PER_PAGE 512
+#define SEGMENT_BYTES 8u
 #define SRING_HEAD_BYTES 64
 #define DOM0 0
 
@@ -53,7 +53,7 @@ struct queue {
     struct grants *grants;
     uint8_t *page[MOST_RING_PAGES]; /* frames that are pinned as long as the queue lives */
     uint64_t disk_bytes;
-    uint32_t slots, slot_bytes;     /* slots, a power of two, fit into the pages; slot_bytes is at most MOST_SLOT_BYTES */
+    uint32_t slots, slot_bytes;     /* a power of two that fit into the pages, of at most MOST_SLOT_BYTES each */
     uint32_t id_at, segments_at, indirect_refs_at, response_bytes, status_at; /* the frontend's layout */
     uint32_t consumed, produced;    /* free-running */
     uint32_t claimed;               /* how many requests the frontend says are not answered */
@@ -112,6 +112,7 @@ static int add_segment(struct queue *queue, uint64_t raw)
     uint32_t ref = raw, first = raw >> 32 & 0xff, last = raw >> 40 & 0xff;
     struct active_entry grant;
     enum grant_refusal refusal;
+    struct vector *last_vector;
     uint64_t base, bytes;
 
     if (first > last || last >= SECTORS_PER_PAGE)
@@ -122,8 +123,9 @@ static int add_segment(struct queue *queue, uint64_t raw)
     request->refs[request->segments++] = ref;
     base = (uint64_t)(uintptr_t)grants_at(queue->grants, grant.mfn, first * SECTOR_BYTES);
     bytes = (last - first + 1) * SECTOR_BYTES;
-    if (request->vectors && request->vector[request->vectors - 1].base + request->vector[request->vectors - 1].bytes == base)
-        request->vector[request->vectors - 1].bytes += bytes;
+    last_vector = request->vectors ? &request->vector[request->vectors - 1] : NULL;
+    if (last_vector && last_vector->base + last_vector->bytes == base)
+        last_vector->bytes += bytes;
     else
         request->vector[request->vectors++] = (struct vector){ base, bytes };
     request->guest_bytes += bytes;
@@ -145,35 +147,29 @@ static int add_segment(struct queue *queue, uint64_t raw)
     return TAKEN;
 }
 
-/* count is at most MOST_SEGMENTS; the frames that refs name hold the segments */
-static int add_indirect(struct queue *queue, const uint32_t *refs, uint32_t count)
+/* count is at most MOST_SEGMENTS, of which all are in the first frame */
+static int add_indirect(struct queue *queue, uint32_t ref, uint32_t count)
 {
-    for (uint32_t index = 0; index < count; index++) {
-        uint32_t ref = refs[index / SEGMENTS_PER_PAGE];
-        struct active_entry grant;
-        enum grant_refusal refusal = grants_look(queue->grants, ref, DOM0, 1, GTF_COPY_FLAGS, &grant);
-        int outcome;
+    struct active_entry grant;
+    enum grant_refusal refusal = grants_look(queue->grants, ref, DOM0, 1, GTF_COPY_FLAGS, &grant);
+    int outcome = TAKEN;
 
-        if (refusal != GRANTED)
-            return refuse_grant(&queue->request, refusal, ref);
-        if (grant.start || grant.length != PAGE_BYTES)
-            return refuse_grant(&queue->request, NOT_GRANTED, ref);
-        for (uint32_t end = index + SEGMENTS_PER_PAGE < count ? index + SEGMENTS_PER_PAGE : count; index < end; index++) {
-            const uint64_t *raw = grants_at(queue->grants, grant.mfn, index % SEGMENTS_PER_PAGE * 8);
+    if (refusal != GRANTED)
+        return refuse_grant(&queue->request, refusal, ref);
+    if (grant.start || grant.length != PAGE_BYTES)
+        return refuse_grant(&queue->request, NOT_GRANTED, ref);
+    for (uint32_t index = 0; index < count && outcome == TAKEN; index++) {
+        const uint64_t *raw = grants_at(queue->grants, grant.mfn, index * SEGMENT_BYTES);
 
-            outcome = add_segment(queue, __atomic_load_n(raw, __ATOMIC_RELAXED));
-            if (outcome != TAKEN)
-                return outcome;
-        }
-        index--;
+        outcome = add_segment(queue, __atomic_load_n(raw, __ATOMIC_RELAXED));
     }
-    return TAKEN;
+    return outcome;
 }
 
 static int decode(struct queue *queue, const uint8_t *slot)
 {
     struct request *request = &queue->request;
-    uint32_t operation = slot[0], count = slot[1], refs[(MOST_SEGMENTS + SEGMENTS_PER_PAGE - 1) / SEGMENTS_PER_PAGE];
+    uint32_t operation = slot[0], count = slot[1], ref;
     uint64_t sector, raw, sectors;
     int outcome = TAKEN;
 
@@ -197,15 +193,15 @@ static int decode(struct queue *queue, const uint8_t *slot)
         uint16_t indirect;
 
         memcpy(&indirect, slot + 2, sizeof(indirect));
-        memcpy(refs, slot + queue->indirect_refs_at, sizeof(refs));
+        memcpy(&ref, slot + queue->indirect_refs_at, sizeof(ref));
         if (!indirect || indirect > MOST_SEGMENTS)
             return refuse(request, ERROR);
-        outcome = add_indirect(queue, refs, indirect);
+        outcome = add_indirect(queue, ref, indirect);
     } else {
         if (count > MOST_DIRECT_SEGMENTS || (!count && (operation == READ || operation == WRITE)))
             return refuse(request, ERROR);
         for (uint32_t index = 0; index < count && outcome == TAKEN; index++) {
-            memcpy(&raw, slot + queue->segments_at + 8 * index, 8);
+            memcpy(&raw, slot + queue->segments_at + SEGMENT_BYTES * index, SEGMENT_BYTES);
             outcome = add_segment(queue, raw);
         }
     }

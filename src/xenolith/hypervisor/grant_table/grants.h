@@ -1,7 +1,7 @@
 /*
- * Grants in use, natively: checking the entries that a guest has written, and counting who uses them, as
- * get_maptrack_handle's callers in Xen's common/grant_table.c do with struct active_grant_entry. Backends include this
- * for requests that name hundreds of grants. native.py has the same structures.
+ * Grants in use, natively: checking the entries that a guest has written, and counting who uses them, as Xen's
+ * common/grant_table.c does with struct active_grant_entry. Backends include this for requests that name hundreds of
+ * grants. native.py has the same structures.
  */
 #ifndef XENOLITH_GRANTS_H
 #define XENOLITH_GRANTS_H
