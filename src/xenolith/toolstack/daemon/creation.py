@@ -9,15 +9,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-import stat
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from xenolith.builder.bzimage import is_bzimage
 from xenolith.builder.errors import BuildError
-from xenolith.builder.image_file import ImageFile
-from xenolith.builder.kernel_cache import Slot
 from xenolith.toolstack import paths, rpc, rpc_loop, status_page
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.daemon import (
@@ -35,6 +31,7 @@ from xenolith.toolstack.daemon import (
 )
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
+from xenolith.toolstack.daemon.kernel_file import KernelFile, open_regular
 from xenolith.toolstack.devices.new_device import NewDevice
 from xenolith.xenstore.errors import XenstoreError
 
@@ -108,7 +105,7 @@ class _Creation:
         self._domain = domain
         self._created = created
         self._paused = paused
-        self._slot: Slot | None = None
+        self._kernel = KernelFile(daemon.kernels)
         self._fds: dict[str, int] = {}
         self._devices: list[NewDevice] = []
         """Those that are not attached yet."""
@@ -125,9 +122,9 @@ class _Creation:
             domain.when_built(self._report)
             return
         if config.kernel is not None:
-            self._open_kernel(_open_regular(config.kernel), config.kernel)
+            self._kernel.hand_over(open_regular(config.kernel), config.kernel, self._fds)
         if config.ramdisk is not None:
-            self._fds["ramdisk"] = _open_regular(config.ramdisk)
+            self._fds["ramdisk"] = open_regular(config.ramdisk)
         self._devices = disks.open_all(config)
         domain.when_built(self._report)
         self._spawn(config)
@@ -144,7 +141,7 @@ class _Creation:
         if result.ramdisk is not None:
             self._fds["ramdisk"] = result.ramdisk
         try:
-            self._open_kernel(result.kernel, str(result.config.kernel))
+            self._kernel.hand_over(result.kernel, str(result.config.kernel), self._fds)
             self._devices = disks.open_all(self._domain.config)
         except (OSError, BuildError, DaemonError) as error:
             self._fail(str(error))
@@ -174,7 +171,7 @@ class _Creation:
     def undo(self) -> None:
         """Leave nothing behind; the domain has no process yet."""
         self._discard_fds()
-        self._discard_slot()
+        self._kernel.discard()
         self._discard_devices()
         ending.release(self._daemon, self._domain)
 
@@ -188,21 +185,6 @@ class _Creation:
         fds["console"] = os.open(console_log, flags, 0o600)
         domain.console = (console_log, os.fstat(fds["console"]).st_size)
         fds["log"] = os.dup(domain.open_log())
-
-    def _open_kernel(self, fd: int, name: str) -> None:
-        """Hand over the kernel, or a packed kernel and the place to unpack it to."""
-        self._fds["kernel"] = fd
-        image = ImageFile(fd, name)
-        if not is_bzimage(image):
-            return
-        unpacked = self._daemon.kernels.lookup(image)
-        if unpacked is not None:
-            os.close(fd)
-            self._fds["kernel"] = unpacked
-            return
-        self._slot = self._daemon.kernels.open_slot(image)
-        self._fds["packed-kernel"] = fd
-        self._fds["kernel"] = os.dup(self._slot.fd)
 
     def _spawned(self, result: tuple[int, int] | DaemonError) -> None:
         domain = self._domain
@@ -230,9 +212,7 @@ class _Creation:
             log = paths.domain_log(self._domain.name)
             self._fail(f"its process has ended, see {log}" if gone else str(result))
             return
-        if self._slot is not None:
-            self._daemon.kernels.commit(self._slot)
-            self._slot = None
+        self._kernel.keep()
         domain = self._domain
         xenstore_layout.publish_channels(self._daemon.store, domain.domid, result)
         credit.settle(self._daemon)
@@ -277,7 +257,7 @@ class _Creation:
         """End what there is of the domain; that it is gone will be reported."""
         domain = self._domain
         self._discard_fds()
-        self._discard_slot()
+        self._kernel.discard()
         self._discard_devices()
         if domain.released:
             return
@@ -293,18 +273,3 @@ class _Creation:
     def _discard_fds(self) -> None:
         rpc.close_all(list(self._fds.values()))
         self._fds.clear()
-
-    def _discard_slot(self) -> None:
-        if self._slot is not None:
-            self._daemon.kernels.discard(self._slot)
-            self._slot = None
-
-
-def _open_regular(path: str) -> int:
-    """Open a file for reading that is nothing but a file; OSError, BuildError."""
-    # Without O_NONBLOCK, a FIFO would hold up the daemon until somebody wrote to it.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise BuildError(f"{path} is not a regular file")
-    return fd
