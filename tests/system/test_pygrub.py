@@ -132,6 +132,15 @@ def test_what_the_guest_has_changed_is_booted_after_a_reboot(host: Host, disk: s
         assert "entry=new" in command_line(terminal)
 
 
+def test_a_kernel_is_named(host: Host, disk: str) -> None:
+    path = config(host, "named", disk)
+    with path.open("a") as file:
+        file.write('kernel = "/boot/vmlinuz"\nramdisk = "/boot/initrd.img"\n')
+    with host.terminal("create", "-c", path) as terminal:
+        assert command_line(terminal).startswith("console=hvc0 ")
+        assert b"boots in" not in terminal.seen
+
+
 def test_who_leaves_the_menu_gets_the_default(host: Host, disk: str) -> None:
     with host.terminal("create", "-c", config(host, "left", disk)) as terminal:
         terminal.wait_for(b"The entry marked * boots in")
