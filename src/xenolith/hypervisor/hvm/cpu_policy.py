@@ -39,6 +39,8 @@ _ECX1_HIDDEN = 1 << 3 | 1 << 17 | 1 << 24 | 7 << 26  # MONITOR, PCID, TSC deadli
 _ECX1_X2APIC, _ECX1_HYPERVISOR = 1 << 21, 1 << 31
 _EDX1_APIC, _EDX1_HTT = 1 << 9, 1 << 28
 _EDX1_HIDDEN = 1 << 7 | 1 << 12 | 1 << 14 | 1 << 28  # MCE, MTRR, MCA, HTT
+_EDX1_SEP = 1 << 11
+"""SYSENTER: the emulator goes astray on it. Linux of 32 bits then makes its system calls by INT 80h."""
 _EBX7_HIDDEN = 1 << 5 | 1 << 9 | 1 << 10  # AVX2, ERMS (slow under emulation), INVPCID
 _ECX81_HIDDEN = 1 << 2 | 1 << 9 | 1 << 10 | 1 << 12  # SVM, OSVW, IBS, SKINIT
 _ECX81_CMP_LEGACY = 1 << 1
@@ -81,7 +83,8 @@ class CpuPolicy:
                 eax = _SIGNATURE
                 ebx = (self._apic_id & 0xFF) << 24 | min(2 * self._vcpus, 255) << 16 | ebx & 0xFF00
                 ecx = ecx & ~_ECX1_HIDDEN | _ECX1_X2APIC | _ECX1_HYPERVISOR
-                edx = edx & ~_EDX1_HIDDEN | _EDX1_APIC | (_EDX1_HTT if self._vcpus > 1 else 0)
+                edx = edx & ~(_EDX1_HIDDEN | _EDX1_SEP) | _EDX1_APIC
+                edx |= _EDX1_HTT if self._vcpus > 1 else 0
             case 4:
                 return 0, 0, 0, 0
             case 7:
