@@ -133,6 +133,13 @@ def test_programs_have_no_ports(guest: PvGuest, port: int, direction: int) -> No
     assert guest.registers.rax == 0x1234
 
 
+@pytest.mark.parametrize("rip", [1 << 62, 0x8000_0000_0000])
+def test_a_return_to_what_is_no_address_is_a_fault(guest: PvGuest, rip: int) -> None:
+    guest.iret(guest.iret_frame(rip, FLAT_CS64))
+    assert (guest.frame.stub, guest.frame.error_code, guest.frame.rip) == (13, 0, rip)
+    assert guest.frame.cs == FLAT_CS64
+
+
 def test_traps_are_counted(guest: PvGuest) -> None:
     engine = guest.engine
     assert isinstance(engine, KvmPvEngine)

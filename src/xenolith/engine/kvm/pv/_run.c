@@ -229,6 +229,11 @@ static int flush(struct trap_context *context)
     return DONE;
 }
 
+static int is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
 /* Run the vCPU until context->stopping; an exit that nobody expects, or DONE. */
 int xenolith_kvm_pv_run(struct trap_context *context)
 {
@@ -242,6 +247,11 @@ int xenolith_kvm_pv_run(struct trap_context *context)
             resume(context);
         if (context->stopping)
             return DONE;
+        if (!is_canonical(vcpu->registers[RIP])) {
+            /* a program's kernel may return there for it; there are processors that refuse to be entered so */
+            bounce_exception(context, VECTOR_GP, 0, vcpu->registers[RIP]);
+            continue;
+        }
         reason = flush(context);
         if (reason)
             return reason;

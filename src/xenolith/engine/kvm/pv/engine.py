@@ -148,6 +148,9 @@ class KvmPvEngine:
 
     def kick(self) -> None:
         """See PvEngine."""
+        if self._context.stopping:
+            # It has been kicked; more would only keep it from its next stop, where a trap takes long.
+            return
         self._context.stopping = 1
         vcpu = self._current
         if vcpu is not None:
