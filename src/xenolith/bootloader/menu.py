@@ -47,12 +47,13 @@ class Menu:
 
     def find(self, wanted: str) -> int | None:
         """The number of the entry that a part of a default means."""
+        if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
+            number = int(wanted)
+            if number < len(self.entries):
+                return number
         for number, entry in enumerate(self.entries):
             if wanted == entry.title or wanted in entry.ids:
                 return number
-        if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
-            number = int(wanted)
-            return number if number < len(self.entries) else None
         return None
 
     @property
