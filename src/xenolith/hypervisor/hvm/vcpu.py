@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
 DEBUG_PORT = 0xE9
+_TIMER_PORT = 0x42
+"""A timer that is not there reads as 0: Linux takes up to 100,000 reads to see through one of all ones."""
 _MASK64 = (1 << 64) - 1
 
 _FEATURES = sum(
@@ -127,7 +129,9 @@ class HvmVcpu(Vcpu):
 
     def read_port(self, port: int, size: int) -> int:
         """No ports exist; what a debug console answers is its own number."""
-        return DEBUG_PORT if port == DEBUG_PORT else (1 << 8 * size) - 1
+        if port == DEBUG_PORT:
+            return DEBUG_PORT
+        return 0 if port == _TIMER_PORT else (1 << 8 * size) - 1
 
     def write_port(self, port: int, _size: int, value: int) -> None:
         """The debug console takes bytes; the ACPI ports end the domain."""
