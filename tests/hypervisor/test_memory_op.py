@@ -22,6 +22,7 @@ from xenolith.abi.memory import (
     E820_ENTRY,
     XEN_ADD_TO_PHYSMAP,
     XEN_ADD_TO_PHYSMAP_BATCH,
+    XEN_FOREIGN_MEMORY_MAP,
     XEN_MEMORY_DOMAIN,
     XEN_MEMORY_MAP,
     XEN_MEMORY_RESERVATION,
@@ -31,6 +32,7 @@ from xenolith.abi.memory import (
     MemoryOp,
     XenAddToPhysmap,
     XenAddToPhysmapBatch,
+    XenForeignMemoryMap,
     XenMemoryDomain,
     XenMemoryMap,
     XenMemoryReservation,
@@ -333,6 +335,33 @@ def test_the_memory_map_fills_the_buffer_that_there_is(small: SmallDomain) -> No
             E820_ENTRY.pack(entry) for entry in small.domain.memory_map[:shown]
         )
         assert small.read(LIST + size, 8) == b"\xaa" * 8
+
+
+def test_a_domain_changes_its_own_memory_map(small: SmallDomain) -> None:
+    entries = [E820Entry(0, 1 << 20, 1), E820Entry(1 << 20, 4096, 2)]
+    small.write(LIST, b"".join(E820_ENTRY.pack(entry) for entry in entries))
+    small.write_struct(
+        XEN_FOREIGN_MEMORY_MAP, XenForeignMemoryMap(DOMID_SELF, XenMemoryMap(2, LIST))
+    )
+    assert small.hypercall(Hypercall.memory_op, MemoryOp.set_memory_map, ARGUMENT) == 0
+    assert list(small.domain.memory_map) == entries
+
+
+@pytest.mark.parametrize(
+    ("domid", "count", "buffer", "errno"),
+    [
+        (9, 2, LIST, Errno.EPERM),
+        (DOMID_SELF, 1025, LIST, Errno.EINVAL),
+        (DOMID_SELF, 2, 1 << 40, Errno.EFAULT),
+    ],
+)
+def test_memory_maps_that_cannot_be_set(
+    small: SmallDomain, domid: int, count: int, buffer: int, errno: Errno
+) -> None:
+    asked = XenForeignMemoryMap(domid, XenMemoryMap(count, buffer))
+    small.write_struct(XEN_FOREIGN_MEMORY_MAP, asked)
+    assert small.hypercall(Hypercall.memory_op, MemoryOp.set_memory_map, ARGUMENT) == -errno
+    assert small.domain.memory_map == ()
 
 
 def test_a_domain_without_a_memory_map_says_so(small: SmallDomain) -> None:

@@ -315,3 +315,15 @@ def test_calls_of_32_bits_have_structs_of_their_own(guest: TracedDomain) -> None
     )
     guest.hypercall(Hypercall.set_timer_op, guest.domain.clock.now() & 0xFFFFFFFF, 5)
     assert re.match(r"set_timer_op\(\+21\.\d+ s\) = 0", guest.shown())
+
+
+def test_a_new_memory_map_is_shown(guest: TracedDomain) -> None:
+    guest.write(LIST, memory.E820_ENTRY.pack(memory.E820Entry(0, 1 << 20, 1)))
+    layout = memory.XEN_FOREIGN_MEMORY_MAP
+    guest.with_struct(
+        MEMORY, memory.MemoryOp.set_memory_map, layout, SELF, memory.XenMemoryMap(1, LIST)
+    )
+    assert guest.shown() == (
+        "memory_op(set_memory_map, {domid=SELF, map={nr_entries=1, "
+        "buffer=[{addr=0x0, size=0x100000, type=RAM}]}}) = 0"
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.memory import (
     E820_ENTRY,
+    XEN_FOREIGN_MEMORY_MAP,
     XEN_MEMORY_DOMAIN,
     XEN_MEMORY_MAP,
     XEN_MEMORY_RESERVATION,
@@ -43,6 +44,9 @@ _EXTENT_SHIFT = 6
 _COMMAND_MASK = (1 << _EXTENT_SHIFT) - 1
 _MAX_ORDER = 9
 """2 MiB: the largest extent that a domain without passed-through devices may ask for."""
+
+_MAX_MEMORY_MAP = 1024
+"""E820MAX."""
 
 
 def serve(operations: Mapping[int, Operation], vcpu: Vcpu, cmd: int, argument: int) -> int:
@@ -124,6 +128,19 @@ def _memory_map(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
     return 0
 
 
+def _set_memory_map(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
+    """Give the domain another E820 map, which whatever runs in it next will find: GRUB reserves pages so."""
+    asked = read_struct(vcpu.paging, XEN_FOREIGN_MEMORY_MAP, argument)
+    check_self(vcpu, asked.domid)
+    count = asked.map.nr_entries
+    if count > _MAX_MEMORY_MAP:
+        raise XenError(Errno.EINVAL, f"a memory map of {count} entries")
+    image = vcpu.paging.copy_from(GuestVirt(asked.map.buffer), count * E820_ENTRY.size)
+    entries = range(0, len(image), E820_ENTRY.size)
+    vcpu.domain.memory_map = tuple(E820_ENTRY.unpack(image, at) for at in entries)
+    return 0
+
+
 def _current_reservation(vcpu: Vcpu, argument: GuestVirt, _start: int) -> int:
     check_self(vcpu, read_struct(vcpu.paging, XEN_MEMORY_DOMAIN, argument).domid)
     return vcpu.domain.memory.populated
@@ -140,6 +157,7 @@ def _maximum_ram_page(vcpu: Vcpu, _argument: GuestVirt, _start: int) -> int:
 
 _COMMON: dict[int, Operation] = {
     MemoryOp.memory_map.value: _memory_map,
+    MemoryOp.set_memory_map.value: _set_memory_map,
     MemoryOp.current_reservation.value: _current_reservation,
     MemoryOp.maximum_reservation.value: _maximum_reservation,
     MemoryOp.maximum_ram_page.value: _maximum_ram_page,

@@ -7,6 +7,7 @@ from xenolith.abi.memory import (
     E820_ENTRY,
     XEN_ADD_TO_PHYSMAP,
     XEN_ADD_TO_PHYSMAP_BATCH,
+    XEN_FOREIGN_MEMORY_MAP,
     XEN_MACHPHYS_MAPPING,
     XEN_MEM_ACQUIRE_RESOURCE,
     XEN_MEMORY_DOMAIN,
@@ -83,6 +84,10 @@ _MEMORY_MAP = Struct(
     both=("nr_entries",),
     derived={"buffer": pointed_structs("buffer", "nr_entries", _E820)},
 )
+_NEW_MEMORY_MAP = Struct(
+    XEN_MEMORY_MAP, derived={"buffer": pointed_structs("buffer", "nr_entries", _E820)}
+)
+_SET_MEMORY_MAP = Struct(XEN_FOREIGN_MEMORY_MAP, derived={"map": within("map", _NEW_MEMORY_MAP)})
 _ACQUIRE_RESOURCE = Struct(
     XEN_MEM_ACQUIRE_RESOURCE, both=("nr_frames",), show={"type": values.one_of(Resource)}
 )
@@ -106,6 +111,7 @@ MEMORY_OP = Commands(
         MemoryOp.remove_from_physmap: Call(Struct(XEN_REMOVE_FROM_PHYSMAP)),
         MemoryOp.memory_map: _memory_map,
         MemoryOp.machine_memory_map: _memory_map,
+        MemoryOp.set_memory_map: Call(_SET_MEMORY_MAP),
         MemoryOp.machphys_mapping: Call(
             Struct(XEN_MACHPHYS_MAPPING, outs=("v_start", "v_end", "max_mfn"))
         ),
