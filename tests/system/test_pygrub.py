@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,12 +181,17 @@ def test_giving_up_leaves_nothing(host: Host, disk: str, key: bytes) -> None:
     nothing_is_left(host, "unwanted")
 
 
-def test_xl_that_is_killed_at_the_menu_leaves_nothing(host: Host, disk: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_xl_that_is_killed_at_the_menu_leaves_nothing(
+    host: Host, disk: str, number: signal.Signals
+) -> None:
     with host.terminal("create", "-c", config(host, "orphan", disk)) as terminal:
         terminal.wait_for(b"boots in")
         assert len(bootloaders(host)) == 1
-        kill(terminal.process.pid)
+        kill(terminal.process.pid, number)
         eventually(lambda: not bootloaders(host))
+        if number is signal.SIGTERM:
+            assert terminal.attributes() == terminal.initial_attributes
     eventually(lambda: "orphan" not in host.names())
     nothing_is_left(host, "orphan")
 
