@@ -165,6 +165,28 @@ def test_a_vcpu_info_cannot_come_to_be_a_page_table(guest: SmallPvDomain) -> Non
     assert guest.hypercall(Hypercall.vcpu_op, VcpuOp.register_vcpu_info, 1, address) < 0
 
 
+@pytest.mark.parametrize("command", [MmuextCommand.PIN_L1_TABLE, MmuextCommand.PIN_L4_TABLE])
+def test_what_the_hypervisor_writes_cannot_come_to_be_a_page_table(
+    guest: SmallPvDomain, command: MmuextCommand
+) -> None:
+    domain = guest.domain
+    for mfn in (domain.shared_info_mfn, domain.grants.shared[0], guest.memory.allocate_frame()):
+        guest.memory.frame(mfn)[:] = bytes(PAGE_SIZE)
+        assert mmuext(guest, command, mfn) == -Errno.EINVAL
+
+
+def test_frames_of_the_hypervisors_are_given_to_others_when_nobody_maps_them(
+    guest: SmallPvDomain,
+) -> None:
+    memory = guest.memory
+    mapped, other = memory.allocate_frame(), memory.allocate_frame()
+    assert update(guest, (guest.entry_address(SPARE), mapped << PAGE_SHIFT | P | RW)) == (0, 1)
+    memory.free_frame(mapped)
+    assert memory.allocate_frame() != mapped
+    memory.free_frame(other)
+    assert memory.allocate_frame() == other
+
+
 def test_memory_goes_back_to_the_host_and_comes_again(guest: SmallPvDomain) -> None:
     frames = [guest.mfn(SPARE), guest.mfn(ROOT), guest.mfn(SPARE + 1)]
     listed = guest.write(DATA + 1, b"".join(mfn.to_bytes(8, "little") for mfn in frames))

@@ -54,12 +54,15 @@ class PvMemory:
             raise XenError(Errno.ENOMEM, "no frame left beside the guest's RAM")
         mfn = self._free.pop()
         self.types.add(mfn)
+        # As share_xen_page_with_guest() has it: what the hypervisor writes is never a table.
+        self.types.get(mfn, PageType.WRITABLE)
         return mfn
 
     def free_frame(self, mfn: Mfn) -> None:
         """Take such a frame back. While the guest still maps it, it is given to nothing else."""
         self.machine.discard(mfn)
         self.types.remove(mfn)
+        self.types.put(mfn)
         if self.types.type_of(mfn) is PageType.NONE:
             self._free.append(mfn)
 
