@@ -19,6 +19,7 @@ from xenolith.hypervisor.p2m import PlainRam
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, Mfn
 
 _NO_FRAME = (1 << 64) - 1
+_MAP_NORESERVE = 0x4000
 
 _FindFrame = ctypes.CFUNCTYPE(c_uint64, c_uint64)
 
@@ -213,8 +214,9 @@ def _entry(ref: int, found: _ActiveEntry) -> ActiveEntry:
 
 
 def _zeroes(size: int) -> mmap.mmap:
-    """Memory that costs nothing where it is not touched."""
-    return mmap.mmap(-1, max(size, PAGE_SIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    """Memory that costs nothing where it is not touched: a domain may be larger than the host."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    return mmap.mmap(-1, max(size, PAGE_SIZE), flags=flags)
 
 
 def _address_of(buffer: memoryview | bytearray | mmap.mmap) -> int:
