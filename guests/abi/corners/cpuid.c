@@ -38,7 +38,8 @@ static void test_xen_leaves(void)
     expect_equal(r.ebx, 0x40000000);
 
     expect(cpuid(XEN_LEAF(3), 0).ecx != 0); /* the TSC's frequency in kHz */
-    expect_equal(cpuid(XEN_LEAF(3), 0).ecx, cpuid(XEN_LEAF(3), 2).eax);
+    /* KVM's support for Xen answers the second as it has measured itself */
+    expect(cpuid(XEN_LEAF(3), 2).eax / 1000 - cpuid(XEN_LEAF(3), 0).ecx / 1000 + 1 <= 2);
 
     r = cpuid(XEN_LEAF(4), 0);
     expect(r.eax & XEN_HVM_CPUID_VCPU_ID_PRESENT);
