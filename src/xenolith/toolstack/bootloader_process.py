@@ -1,7 +1,7 @@
 """The process that reads one guest's disk to find what it boots, and shows the menu for that.
 
 It is an interpreter of its own, which loads the libraries for file systems and no engine, jails itself
-before it gets the disk, answers one request, and ends.
+before it gets the disk, finds what that boots, and ends.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     set_limits()
     jail.enter()
-    _answer(sock, _request(sock))
+    decoder = rpc.Decoder()
+    ready = _request(sock, decoder)
+    sock.sendall(rpc.encode(rpc.response(ready.body["id"], None)))
+    _answer(sock, _request(sock, decoder))
     os._exit(0)
 
 
-def _request(sock: socket.socket) -> rpc.Message:
-    """The daemon's request; the process ends where there is none."""
-    decoder = rpc.Decoder()
+def _request(sock: socket.socket, decoder: rpc.Decoder) -> rpc.Message:
+    """The daemon's next request, which follows an answer; the process ends where there is none."""
     while True:
         data, fds = rpc.receive(sock)
         if not data:

@@ -65,27 +65,13 @@ Then = Callable[[Booted | DaemonError], None]
 
 def run(daemon: Daemon, domain: Domain, screen: Screen | None, then: Then) -> None:
     """Find what a domain boots; ``then`` runs later, once the process has ended. DaemonError, OSError."""
-    config = domain.config
-    if not config.disk:
+    if not domain.config.disk:
         raise DaemonError("bootloader=pygrub needs a disk to look into")
-    options = _options(config)
+    boot = _Boot(daemon, domain, _options(domain.config), screen, then)
     try:
-        opened = open_disk(dataclasses.replace(config.disk[0], writable=False))
-    except ImageError as error:
-        raise DaemonError(f"disk {config.disk[0].vdev}: {error}") from None
-    params = {
-        "disk": opened.settings,
-        "options": options.to_dict(),
-        "screen": None if screen is None else {"columns": screen.columns, "rows": screen.rows},
-    }
-    kernel, ramdisk = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("kernel", "ramdisk"))
-    shown = [] if screen is None else [screen.fd]
-    fds = [*map(os.dup, (kernel, ramdisk, *shown)), *opened.fds]
-    boot = _Boot(daemon, domain, kernel, ramdisk, then)
-    try:
-        boot.start(params, fds, None if screen is not None else TIMEOUT_S)
+        boot.start(None if screen is not None else TIMEOUT_S)
     except OSError:
-        rpc.close_all([kernel, ramdisk, *fds])
+        boot.close()
         raise
 
 
@@ -105,13 +91,18 @@ class _Boot:
     """One process, from its start to its end."""
 
     def __init__(
-        self, daemon: Daemon, domain: Domain, kernel: int, ramdisk: int, then: Then
+        self, daemon: Daemon, domain: Domain, options: Options, screen: Screen | None, then: Then
     ) -> None:
         self._daemon = daemon
         self._domain = domain
-        self._kernel = kernel
-        self._ramdisk = ramdisk
+        self._params: rpc.Body = {"options": options.to_dict(), "screen": None}
+        self._fds = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("kernel", "ramdisk")]
+        self._kernel, self._ramdisk = self._fds
+        if screen is not None:
+            self._params["screen"] = {"columns": screen.columns, "rows": screen.rows}
+            self._fds.append(os.dup(screen.fd))
         self._then = then
+        self._connection: LoopConnection | None = None
         self._pidfd: int | None = None
         self._result: Any = None
         self._status = 0
@@ -119,8 +110,8 @@ class _Boot:
         """Its answer and its end, which come in any order."""
         self._in_time = True
 
-    def start(self, params: rpc.Body, fds: list[int], timeout: float | None) -> None:
-        """Start the process and ask it; owns ``fds`` unless this fails. OSError."""
+    def start(self, timeout: float | None) -> None:
+        """Start the process, which is given ``timeout`` seconds; OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -150,10 +141,33 @@ class _Boot:
         timer = None if timeout is None else loop.call_later(timeout, self._too_late)
         loop.watch(pidfd, READ, reap)
         self._domain.when_gone(self._kill)
-        connection = LoopConnection(
+        self._connection = LoopConnection(
             loop, ours, lambda request: rpc.close_all(request.fds), lambda: None
         )
-        connection.call("boot", params, self._answered, fds)
+        self._connection.call("ready", {}, self._ready)
+
+    def close(self) -> None:
+        """Give back what the daemon holds of it."""
+        rpc.close_all(self._fds)
+        self._fds.clear()
+
+    def _ready(self, result: Any, fds: list[int]) -> None:
+        """The process is jailed: only now may it have the disk, whose server waits for nobody else."""
+        connection, disk = self._connection, self._domain.config.disk[0]
+        assert connection is not None
+        if isinstance(result, Exception) or self._domain.released:
+            connection.close()
+            self._answered(result, fds)
+            return
+        try:
+            opened = open_disk(dataclasses.replace(disk, writable=False))
+        except ImageError as error:
+            connection.close()
+            self._answered(error, fds)
+            return
+        handed = [*map(os.dup, self._fds), *opened.fds]
+        params = self._params | {"disk": opened.settings}
+        connection.call("boot", params, self._answered, handed)
 
     def _answered(self, result: Any, fds: list[int]) -> None:
         rpc.close_all(fds)
@@ -174,7 +188,7 @@ class _Boot:
         self._left -= 1
         if self._left == 0:
             outcome = self._outcome()
-            rpc.close_all([self._kernel, self._ramdisk])
+            self.close()
             self._then(outcome)
 
     def _outcome(self) -> Booted | DaemonError:
