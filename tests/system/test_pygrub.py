@@ -17,6 +17,8 @@ from .terminal import ESCAPE, Terminal
 pytestmark = pytest.mark.guest
 
 DOWN, ENTER = b"\x1b[B", b"\r"
+QUIET = "loglevel=3"
+"""The kernel's messages do not come between the answers of the shell."""
 
 GRUB_CFG = """\
 set default="0"
@@ -76,7 +78,7 @@ def disk(pristine: Path, tmp_path: Path) -> Iterator[str]:
 
 def config(host: Host, name: str, disk: str, kind: str = "pvh") -> Path:
     """A domain that has neither kernel nor ramdisk but what its disk holds."""
-    path = host.config(name, disk=[disk], bootloader="pygrub", type=kind)
+    path = host.config(name, disk=[disk], bootloader="pygrub", type=kind, extra=QUIET)
     keys = ("kernel", "ramdisk")
     lines = [line for line in path.read_text().splitlines(True) if not line.startswith(keys)]
     path.write_text("".join(lines))
