@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 
 import assembler as asm
@@ -25,6 +26,7 @@ from pv_guest import (
 from xenolith.engine.choice import EngineName
 from xenolith.engine.kvm.pv import ring_0
 from xenolith.engine.kvm.pv.engine import KvmPvEngine
+from xenolith.engine.kvm.pv.reserved_area import ALL_MEMORY, CALL_STUBS
 from xenolith.engine.pv import PvCpuState
 from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn
@@ -131,6 +133,23 @@ def test_programs_have_no_ports(guest: PvGuest, port: int, direction: int) -> No
     frame = guest.run_program(bytes([direction, port]), general={"rax": 0x1234})
     assert (frame.stub, frame.error_code, frame.rip) == (13, 0, USER_CODE)
     assert guest.registers.rax == 0x1234
+
+
+@pytest.mark.parametrize("offset", range(20))
+def test_code_that_programs_see_of_the_engines_ends(guest: PvGuest, offset: int) -> None:
+    jump = asm.mov("rax", CALL_STUBS + offset) + b"\xff\xe0"
+    thread = threading.Thread(target=guest.run_program, args=(jump,), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert guest.frames and not guest.crashes
+
+
+def test_a_frame_for_iret_is_none_where_only_ring_0_can_read_it(guest: PvGuest) -> None:
+    frame = guest.iret_frame(CODE, FLAT_CS64 & ~3, rsp=STACK)
+    guest.memory.write(DATA_FRAME * PAGE_SIZE, frame)
+    guest.run(asm.mov("rax", 23) + asm.SYSCALL, rsp=ALL_MEMORY + DATA_FRAME * PAGE_SIZE)
+    assert guest.crashes and "iret" in guest.crashes[0]
 
 
 @pytest.mark.parametrize("rip", [1 << 62, 0x8000_0000_0000])

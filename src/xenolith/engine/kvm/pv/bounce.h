@@ -44,7 +44,7 @@ static int bounce(struct trap_context *context, const struct gate *gate, const s
     frame[words++] = origin->rsp;
     frame[words++] = origin->ss & 0xffff;
     stack -= 8 * words;
-    if ((stack >= XEN_START && stack < XEN_END) || !copy(context, stack, frame, 8 * words, 1)) {
+    if (!copy(context, stack, frame, 8 * words, 1)) {
         crash(context, BAD_STACK, stack);
         return 0;
     }

@@ -21,13 +21,16 @@ static uint64_t root_in_use(const struct trap_context *context)
     return context->vcpu->roots[context->vcpu->in_kernel];
 }
 
-/* The host's address of a guest-virtual byte by the page tables in use, their bits set as by an access; or NULL. */
+/*
+ * The host's address of a guest-virtual byte by the page tables in use, their bits set as by an access; NULL where
+ * there is none, or it is Xen's.
+ */
 static uint8_t *translate(const struct trap_context *context, uint64_t address, int write)
 {
     uint64_t table = root_in_use(context), wanted = PTE_PRESENT | (write ? PTE_WRITABLE : 0);
     int shift;
 
-    if ((uint64_t)((int64_t)(address << 16) >> 16) != address)
+    if ((uint64_t)((int64_t)(address << 16) >> 16) != address || (address >= XEN_START && address < XEN_END))
         return NULL;
     for (shift = 39;; shift -= 9) {
         uint64_t *entry = (uint64_t *)machine(context, table + 8 * (address >> shift & 511), 8);

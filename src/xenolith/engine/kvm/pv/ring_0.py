@@ -1,6 +1,7 @@
 """All that there is of ring 0 in a PV guest on KVM: descriptors, and stubs of one instruction each.
 
-A stub makes KVM exit by OUT, to the port of its vector's number; it never goes on. The formats are those of
+A stub makes KVM exit by OUT, to the port of its vector's number; it never goes on. Programs that jump behind
+the OUT of one that ring 3 sees get #UD. The formats are those of
 the AMD64 Architecture Programmer's Manual, volume 2.
 """
 
@@ -29,7 +30,7 @@ _FLAT_DESCRIPTORS = {
 
 _VECTORS = 256
 _STUB_BYTES = 4
-_OUT_TO, _FOR_EVER = b"\xe6", b"\xeb\xfe"
+_OUT_TO, _UD2 = b"\xe6", b"\x0f\x0b"
 _INTERRUPT_GATE, _FOR_PROGRAMS = 0x8E00, 0x6000
 _BREAKPOINT, _OVERFLOW = 3, 4
 CALL_PORTS = _SYSCALL_PORT, _SYSCALL32_PORT = 0xFC, 0xFD
@@ -53,7 +54,7 @@ def call_stubs() -> bytes:
 
 
 def _stub(port: int) -> bytes:
-    return _OUT_TO + bytes([port]) + _FOR_EVER
+    return _OUT_TO + bytes([port]) + _UD2
 
 
 def interrupt_table(stubs: int) -> bytes:

@@ -83,7 +83,7 @@
 #define PTE_LARGE 0x80u
 #define PTE_ADDRESS 0x000ffffffffff000u
 
-/* what only Xen uses: no stack of a guest can be there */
+/* what only Xen uses: nothing of a guest's can be there */
 #define XEN_START 0xffff800000000000u
 #define XEN_END 0xffff880000000000u
 
