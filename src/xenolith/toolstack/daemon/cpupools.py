@@ -50,7 +50,9 @@ class CpuPools:
         self._path = path
         self._pools = {pool.poolid: pool for pool in _load(path)}
         if 0 not in self._pools:
-            first = CpuPool(0, FIRST_NAME, str(uuid.uuid4()), frozenset(affinity.host_cpus()))
+            # The same for the next daemon, though nothing is written before a pool changes.
+            own = str(uuid.uuid5(uuid.NAMESPACE_URL, f"file://{path}"))
+            first = CpuPool(0, FIRST_NAME, own, frozenset(affinity.host_cpus()))
             self._pools = {0: first}
 
     def __iter__(self) -> Iterator[CpuPool]:

@@ -196,13 +196,19 @@ def set_max_memory(store: Store, domid: int, kib: int) -> None:
 
 
 def publish_cpupools(store: Store, pools: Iterable[CpuPool]) -> None:
-    """Make the nodes of all CPU pools what they are now."""
+    """Make the nodes of all CPU pools what they are now; those that are right already stay as they are."""
+    wanted = {
+        str(pool.poolid): {"uuid": pool.uuid.encode(), "name": pool.name.encode()} for pool in pools
+    }
     with store.transaction() as nodes:
-        if nodes.exists(_POOLS):
-            nodes.rm(_POOLS)
-        for pool in pools:
-            nodes.write(f"{_POOLS}/{pool.poolid}/uuid", pool.uuid)
-            nodes.write(f"{_POOLS}/{pool.poolid}/name", pool.name)
+        there = nodes.directory(_POOLS) if nodes.exists(_POOLS) else []
+        for poolid in set(there) - set(wanted):
+            nodes.rm(f"{_POOLS}/{poolid}")
+        for poolid, values in wanted.items():
+            for name, value in values.items():
+                path = f"{_POOLS}/{poolid}/{name}"
+                if not nodes.exists(path) or nodes.read(path) != value:
+                    nodes.write(path, value)
 
 
 def _make(nodes: Nodes, path: str, permissions: Permissions) -> None:
