@@ -29,6 +29,9 @@ PROMPT = b"grub> "
 MadeDisk = Callable[[str], Path]
 DamagedDisk = Callable[[int, bytes], Path]
 
+START = 90
+"""Seconds in which GRUB starts, and reads what it can, on a busy machine."""
+
 BOOT = 300
 """Seconds in which GRUB unpacks a kernel, and the kernel boots, on a busy machine."""
 
@@ -107,7 +110,7 @@ def test_grub_boots_debian_from_the_guests_disk(
 ) -> None:
     disk = disks(flavour)
     with host.terminal("create", "-c", grub(host, kind, disk)) as terminal:
-        terminal.wait_for(MENU)
+        terminal.wait_for(MENU, START)
         terminal.type(DOWN)
         terminal.type(ENTER)
         settle(terminal)
@@ -148,7 +151,7 @@ def test_a_damaged_disk_leads_to_grubs_prompt(
     host: Host, damaged: DamagedDisk, kind: str, offset: int, data: bytes, listed: bytes
 ) -> None:
     with host.terminal("create", "-c", grub(host, kind, damaged(offset, data))) as terminal:
-        terminal.wait_for(PROMPT)
+        terminal.wait_for(PROMPT, START)
         answer(terminal, b"ls", listed)
         answer(terminal, b"ls (xen/xvda,msdos1)/boot", PROMPT)
     assert "c" not in host.row("grub").state
@@ -162,7 +165,7 @@ def test_without_a_menu_there_is_grubs_prompt(host: Host, tmp_path: Path, kind: 
     disk = tmp_path / "empty.img"
     make_disk(disk, tmp_path / "tree", 16 << 20)
     with host.terminal("create", "-c", grub(host, kind, disk)) as terminal:
-        terminal.wait_for(PROMPT)
+        terminal.wait_for(PROMPT, START)
         answer(terminal, b"ls (xen/xvda,msdos1)/", b"boot/")
         answer(terminal, b"halt", b"")
         terminal.wait_end()
@@ -180,17 +183,17 @@ def test_a_kernel_that_is_none_leads_back_to_the_menu(
     disk = tmp_path / "no-kernel.img"
     make_disk(disk, tmp_path / "tree", 16 << 20)
     with host.terminal("create", "-c", grub(host, kind, disk)) as terminal:
-        terminal.wait_for(MENU)
+        terminal.wait_for(MENU, START)
         terminal.type(ENTER)
         terminal.wait_for(b"Press any key to continue")
         terminal.seen = b""
         terminal.type(ENTER)
-        terminal.wait_for(MENU)
+        terminal.wait_for(MENU, START)
 
 
 def test_a_guest_that_reboots_is_back_in_its_menu(host: Host, disks: MadeDisk) -> None:
     with host.terminal("create", "-c", grub(host, "pvh", disks("cloud"))) as terminal:
-        terminal.wait_for(MENU)
+        terminal.wait_for(MENU, START)
         terminal.type(ENTER)
         settle(terminal)
     first = host.row("grub").domid
