@@ -32,6 +32,14 @@ class BlockMap:
 
     def segments(self, start: int, end: int) -> list[Segment]:
         """The segments that make up a range, in order."""
+        block = start // self._block_size
+        if end <= (block + 1) * self._block_size:
+            # Most requests: within one block, which is all in one file, or nowhere.
+            segments = self._blocks.get(block) or self._resolve(block)
+            if len(segments) == 1:
+                (whole,) = segments
+                offset = whole.offset + start - whole.start if whole.file else 0
+                return [Segment(start, end, whole.file, offset)]
         found: list[Segment] = []
         for block in range(start // self._block_size, (end - 1) // self._block_size + 1):
             segments = self._blocks.get(block) or self._resolve(block)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from xenolith.storage.errors import ImageError
 from xenolith.storage.file import ImageFile
@@ -65,10 +65,7 @@ class Chain:
         length = total(buffers)
         if not length:
             return
-        segments = self._map.segments(offset, offset + length)
-        cutter = Cutter(buffers)
-        for segment in segments:
-            part = buffers if len(segments) == 1 else cutter.take(segment.end - segment.start)
+        for segment, part in self._map_buffers(buffers, offset, length):
             if segment.file is None:
                 fill_zeroes(part)
             elif segment.file.readv(part, segment.offset) < segment.end - segment.start:
@@ -81,23 +78,30 @@ class Chain:
             return True
         if not self._map.is_known(offset, offset + length):
             return False
-        segments = self._map.segments(offset, offset + length)
-        cutter = Cutter(buffers)
-        for segment in segments:
-            part = buffers if len(segments) == 1 else cutter.take(segment.end - segment.start)
+        for segment, part in self._map_buffers(buffers, offset, length):
             if segment.file is None:
                 fill_zeroes(part)
             elif not segment.file.readv_nowait(part, segment.offset):
                 return False
         return True
 
+    def _map_buffers(
+        self, buffers: Sequence[memoryview], offset: int, length: int
+    ) -> Iterable[tuple[Segment, Sequence[memoryview]]]:
+        """The segments of a range, each with the buffers that are for it."""
+        segments = self._map.segments(offset, offset + length)
+        if len(segments) == 1:
+            return ((segments[0], buffers),)
+        cutter = Cutter(buffers)
+        return ((segment, cutter.take(segment.end - segment.start)) for segment in segments)
+
     def writev(self, buffers: Sequence[memoryview], offset: int) -> None:
         """Store the buffers in the leaf; zeroes where there are zeroes allocate nothing."""
         leaf = self._writable_leaf()
         pieces = list(self._pieces(offset, offset + total(buffers)))
-        cutter = Cutter(buffers)
+        cutter = Cutter(buffers) if len(pieces) > 1 else None
         for block, start, end in pieces:
-            part = buffers if len(pieces) == 1 else cutter.take(end - start)
+            part = buffers if cutter is None else cutter.take(end - start)
             place = leaf.place_of(block)
             if place is None:
                 if is_zero(part) and self._is_empty(start, end):
