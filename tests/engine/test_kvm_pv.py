@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pv_guest import (
     KERNEL_BASE,
     KERNEL_ROOT,
     STACK,
+    SYSCALL_ENTRY,
     USER_CODE,
     USER_DATA,
     USER_FRAME,
@@ -26,7 +28,9 @@ from pv_guest import (
 from xenolith.engine.choice import EngineName
 from xenolith.engine.kvm.pv import ring_0
 from xenolith.engine.kvm.pv.engine import KvmPvEngine
-from xenolith.engine.kvm.pv.reserved_area import ALL_MEMORY, CALL_STUBS
+from xenolith.engine.kvm.pv.reserved_area import ALL_MEMORY, CALL_STUBS, TRAP_STUBS
+from xenolith.engine.kvm.pv.vcpu import KvmPvVcpu
+from xenolith.engine.kvm.structures import Segment
 from xenolith.engine.pv import PvCpuState
 from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn
@@ -36,6 +40,7 @@ READ = asm.mov("rax", USER_DATA) + b"\x48\x8b\x18" + HYPERCALL
 """mov rbx, [USER_DATA], and tell."""
 DATA_FRAME = USER_FRAME + 5
 CHANGES = 1000
+DEBUG_VECTOR = 1
 
 
 @pytest.fixture
@@ -143,6 +148,56 @@ def test_code_that_programs_see_of_the_engines_ends(guest: PvGuest, offset: int)
     thread.join(10)
     assert not thread.is_alive()
     assert guest.frames and not guest.crashes
+
+
+def enter_ring_0_for_a_breakpoint(guest: PvGuest, came_from: int) -> None:
+    """What a processor does at an address of ring 0 when MOV SS has put a breakpoint off until there."""
+    vcpu = guest.vcpu
+    assert isinstance(vcpu, KvmPvVcpu)
+    ring_0_code = Segment(
+        selector=ring_0.CODE_SELECTOR, limit=-1, type=11, present=1, s=1, l=1, g=1
+    )
+    ring_0_stack = Segment(
+        selector=ring_0.STACK_SELECTOR, limit=-1, type=3, present=1, s=1, db=1, g=1
+    )
+    frame = (came_from, ring_0.CODE_SELECTOR, 2, USER_DATA, ring_0.STACK_SELECTOR)
+    end = vcpu.state.trap_frame - PAGE_SIZE // 2
+    for index, word in enumerate(frame):
+        ctypes.c_uint64.from_address(end - 40 + 8 * index).value = word
+    vcpu.special.cs, vcpu.special.ss = ring_0_code, ring_0_stack
+    vcpu.registers.rip = TRAP_STUBS + 4 * DEBUG_VECTOR
+    guest.go_on()
+
+
+def test_a_breakpoint_behind_mov_ss_does_not_keep_a_system_call_from_arriving(
+    guest: PvGuest,
+) -> None:
+    general = {"rcx": USER_CODE + 2, "r11": 0x202}
+    guest.start(rip=USER_CODE, rsp=USER_DATA, in_kernel=False, general=general)
+    enter_ring_0_for_a_breakpoint(guest, CALL_STUBS)
+    assert (guest.frame.stub, guest.frame.rip) == (SYSCALL_ENTRY, USER_CODE + 2)
+    assert (guest.frame.rsp, guest.frame.cs) == (USER_DATA, FLAT_CS64)
+
+
+def test_a_breakpoint_behind_mov_ss_does_not_keep_a_trap_from_arriving(guest: PvGuest) -> None:
+    guest.start(rip=USER_CODE, rsp=USER_DATA, in_kernel=False)
+    assert isinstance(guest.vcpu, KvmPvVcpu)
+    frame = (USER_CODE + 1, FLAT_CS64, 0x202, USER_DATA, FLAT_SS)
+    for index, word in enumerate(frame):
+        ctypes.c_uint64.from_address(guest.vcpu.state.trap_frame - 40 + 8 * index).value = word
+    enter_ring_0_for_a_breakpoint(guest, TRAP_STUBS + 4 * 3)
+    assert (guest.frame.stub, guest.frame.rip) == (3, USER_CODE + 1)
+    assert (guest.frame.rsp, guest.frame.cs) == (USER_DATA, FLAT_CS64)
+
+
+def test_no_trap_in_ring_0_finds_its_stack_where_the_guest_wants_it() -> None:
+    table = memoryview(ring_0.interrupt_table(TRAP_STUBS)).cast("Q")
+    stacks = [table[2 * vector] >> 32 & 7 for vector in range(256)]
+    assert all(stacks)
+    assert stacks.count(stacks[DEBUG_VECTOR]) == 1
+    task = ring_0.task_state(0x7000, 0x6800)
+    ends = {stack: int.from_bytes(task[0x1C + 8 * stack :][:8], "little") for stack in set(stacks)}
+    assert sorted(ends.values()) == [0x6800, 0x7000]
 
 
 def test_a_frame_for_iret_is_none_where_only_ring_0_can_read_it(guest: PvGuest) -> None:

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
-#include "exceptions.h"
+#include "entries.h"
 #include "host_cpu.h"
 #include "shadow_tables.h"
 
@@ -74,9 +74,6 @@ int xenolith_kvm_pv_start(struct trap_context *context, uint32_t code, uint32_t 
     return load_code_segment(context, code | 3) && load_stack_segment(context, stack | 3);
 }
 
-/* KVM's order of general registers, in that of instructions */
-static const uint8_t order[8] = { 0, 2, 3, 1, 6, 7, 4, 5 };
-
 static void store_state(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
@@ -93,18 +90,6 @@ static void store_state(struct trap_context *context)
     run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 }
 
-static void load_state(struct vcpu *vcpu)
-{
-    const uint64_t *general = (const uint64_t *)&vcpu->run->s.regs.regs;
-    int index;
-
-    for (index = 0; index < 8; index++)
-        vcpu->registers[index] = general[order[index]];
-    memcpy(vcpu->registers + 8, general + 8, 8 * 8);
-    vcpu->registers[RIP] = vcpu->run->s.regs.regs.rip;
-    vcpu->rflags = vcpu->run->s.regs.regs.rflags;
-}
-
 /* KVM_RUN: KVM's reason for the exit, KVM_EXIT_INTR after a signal, REASON_ERRNO and more after an error */
 int xenolith_kvm_enter(struct trap_context *context)
 {
@@ -119,11 +104,6 @@ int xenolith_kvm_enter(struct trap_context *context)
     return KVM_EXIT_INTR;
 }
 
-static int is_in(uint64_t rip, uint64_t page)
-{
-    return rip - page < PAGE_SIZE;
-}
-
 /* After a signal: whether a trap is on its way, so that registers are not the guest's. */
 static int is_trapping(const struct trap_context *context)
 {
@@ -136,50 +116,6 @@ static int is_trapping(const struct trap_context *context)
     if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events))
         return 0;
     return events.exception.injected || events.exception.pending;
-}
-
-/* SYSCALL has left RIP in RCX and the flags in R11. */
-static void syscall(struct trap_context *context)
-{
-    struct vcpu *vcpu = context->vcpu;
-    int is_64bit = vcpu->run->io.port == SYSCALL_PORT;
-
-    load_state(vcpu);
-    vcpu->registers[RIP] = vcpu->registers[RCX];
-    write_flags(context, vcpu->registers[R11]);
-    load_flat_segments(context, is_64bit ? FLAT_CS64 : FLAT_CS32);
-    if (vcpu->in_kernel)
-        hypercall(context);
-    else
-        system_call(context, is_64bit);
-}
-
-static void trap(struct trap_context *context)
-{
-    struct vcpu *vcpu = context->vcpu;
-    uint64_t *end = vcpu->trap_frame;
-    uint32_t vector = vcpu->run->io.port;
-    int has_error_code = vector < 32 && PUSHES_ERROR_CODE >> vector & 1;
-
-    load_state(vcpu);
-    if ((end[-4] & 3) != 3) {
-        context->on_crash(FAULT_IN_RING_0, special(context)->cr2);
-        return;
-    }
-    vcpu->registers[RIP] = end[-5];
-    vcpu->registers[RSP] = end[-2];
-    write_flags(context, end[-3]);
-    if ((end[-4] & 0xffff) == FLAT_CS64 && (end[-1] & 0xffff) == FLAT_SS) {
-        load_flat_segments(context, FLAT_CS64);
-    } else {
-        if (!load_code_segment(context, end[-4] & 0xffff))
-            load_flat_segments(context, FLAT_CS64);
-        if (!load_stack_segment(context, end[-1] & 0xffff))
-            load_null_stack_segment(&special(context)->ss, end[-1] & 0xffff);
-    }
-    /* the next trap must leave another one */
-    end[-4] = 0;
-    exception(context, vector, has_error_code ? (uint32_t)end[-6] : 0);
 }
 
 /* IN and OUT of the guest's own, which some KVMs let ring 3 do: as if it had faulted */
@@ -265,7 +201,7 @@ int xenolith_kvm_pv_run(struct trap_context *context)
             if (is_in(rip, context->trap_stubs))
                 trap(context);
             else if (is_in(rip, context->call_stubs))
-                syscall(context);
+                syscall(context, vcpu->run->io.port == SYSCALL_PORT);
             else
                 port_access(context);
             break;

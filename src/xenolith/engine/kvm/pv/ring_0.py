@@ -32,7 +32,10 @@ _VECTORS = 256
 _STUB_BYTES = 4
 _OUT_TO, _UD2 = b"\xe6", b"\x0f\x0b"
 _INTERRUPT_GATE, _FOR_PROGRAMS = 0x8E00, 0x6000
-_BREAKPOINT, _OVERFLOW = 3, 4
+_DEBUG, _BREAKPOINT, _OVERFLOW = 1, 3, 4
+_TRAP_STACK, _DEBUG_STACK = 1, 2
+"""Entries of the interrupt stack table: SYSCALL leaves ring 0 on the guest's stack, where no trap may put
+a frame."""
 CALL_PORTS = _SYSCALL_PORT, _SYSCALL32_PORT = 0xFC, 0xFD
 """What the code that SYSCALL enters writes to."""
 
@@ -62,7 +65,7 @@ def interrupt_table(stubs: int) -> bytes:
     table = bytearray()
     for vector in range(_VECTORS):
         target = stubs + vector * _STUB_BYTES
-        attributes = _INTERRUPT_GATE
+        attributes = _INTERRUPT_GATE | (_DEBUG_STACK if vector == _DEBUG else _TRAP_STACK)
         if vector in (_BREAKPOINT, _OVERFLOW):
             attributes |= _FOR_PROGRAMS
         low = (
@@ -72,13 +75,14 @@ def interrupt_table(stubs: int) -> bytes:
     return bytes(table)
 
 
-def task_state(stack: int) -> bytes:
-    """A task state segment whose stack for ring 0 ends at an address.
+def task_state(stack: int, debug_stack: int) -> bytes:
+    """A task state segment whose stacks for ring 0 end at these addresses, the second that of #DB.
 
     Of the ports ring 3 may only use those of the stubs for SYSCALL: there are KVMs that have it execute them.
     """
     segment = bytearray(_TASK_STATE)
-    segment[4:12] = stack.to_bytes(8, "little")
+    for offset, end in ((4, stack), (0x24, stack), (0x2C, debug_stack)):
+        segment[offset : offset + 8] = end.to_bytes(8, "little")
     segment[0x66:0x68] = _TASK_STATE.to_bytes(2, "little")
     forbidden = (1 << 8 * (_PORT_BYTES + 1)) - 1 & ~(1 << _SYSCALL_PORT | 1 << _SYSCALL32_PORT)
     return bytes(segment) + forbidden.to_bytes(_PORT_BYTES + 1, "little")

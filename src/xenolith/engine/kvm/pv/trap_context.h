@@ -98,7 +98,9 @@ enum {
 };
 enum { INFO_PENDING = 0, INFO_MASK = 1, INFO_CR2 = 16 }; /* offsets in struct vcpu_info */
 enum { TABLE_PAGES = 16 };
-enum { SYSCALL_PORT = 0xfc, DONE_PORT = 0xfe }; /* ring_0.py */
+/* ring_0.py; the stack of #DB ends so far below that of all others */
+enum { SYSCALL_PORT = 0xfc, DONE_PORT = 0xfe, SYSCALL32_ENTRY = 16, STUB_BYTES = 4, VECTORS = 256 };
+#define DEBUG_STACK_WORDS (PAGE_SIZE / 2 / 8)
 
 /* why a domain crashes; traps.py has the words */
 enum { BAD_STACK = 1, NO_HANDLER = 2, BAD_IRET_FRAME = 3, NO_USER_PAGE_TABLE = 4, FAULT_IN_RING_0 = 5 };

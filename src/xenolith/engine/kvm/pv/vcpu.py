@@ -46,7 +46,7 @@ class KvmPvVcpu:
         self._engine = engine
         self._number = number
         self._ldt_address, self._gdt_address, self._task, task = engine.area.add_vcpu(number)
-        task_state = ring_0.task_state(self._task + PAGE_SIZE)
+        task_state = ring_0.task_state(self._task + PAGE_SIZE, self._task + PAGE_SIZE // 2)
         ctypes.memmove(task, task_state, len(task_state))
         self.state.trap_frame = task + PAGE_SIZE
         self._started = False
