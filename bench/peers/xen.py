@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.guest import WAIT_S, GuestSpec, Launch
 from bench.peers import dom0
 from bench.peers.dom0_packages import RELEASE, Dom0Packages
-from bench.qemu import PROGRAM
+from bench.qemu import PROGRAM, Qemu
 
 _DOM0_MIB, _XEN_MIB = 768, 256
 _DOM0_S = 300.0
@@ -33,12 +33,16 @@ _DOM0_OPTIONS = "console=hvc0 quiet mitigations=off"
 
 
 class Xen:
-    """Starts guests, each below a Xen of its own; BuildError where its packages are not to be had.
+    """Starts guests, each below a Xen of its own; BenchError without QEMU, BuildError without Xen's packages.
 
     ``unpack`` gives the ELF image of a kernel.
     """
 
     def __init__(self, directory: Path, unpack: Callable[[Path], Path]) -> None:
+        if not Qemu.is_installed():
+            raise BenchError(
+                f"there is no {PROGRAM} to run Xen in: apt-get install qemu-system-x86"
+            )
         self._directory = directory
         self._unpack = unpack
         self._packages = Dom0Packages()

@@ -71,8 +71,8 @@ def measure(contest: Contest) -> Iterator[Figure]:
     """Half as many pairs as elsewhere. The disk is a raw image, which Xen's Domain-0 has as a disk."""
     effort = replace(contest.effort, pairs=contest.effort.pairs // 2)
     with tempfile.TemporaryDirectory(prefix="xenolith-bench-xen-") as name:
-        disk = _disk_image(Path(name))
         xen = Xen(Path(name), contest.images.unpack)
+        disk = _disk_image(Path(name))
         against_xen = replace(contest, peer=xen, effort=effort)
         for kind in ("pv", "pvh"):
             yield from _guests(against_xen, kind, disk)
