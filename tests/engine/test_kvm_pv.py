@@ -13,6 +13,7 @@ import pytest
 from pv_guest import (
     CALL,
     CODE,
+    FLAT_CS32,
     FLAT_CS64,
     FLAT_SS,
     KERNEL_BASE,
@@ -207,11 +208,14 @@ def test_a_frame_for_iret_is_none_where_only_ring_0_can_read_it(guest: PvGuest) 
     assert guest.crashes and "iret" in guest.crashes[0]
 
 
-@pytest.mark.parametrize("rip", [1 << 62, 0x8000_0000_0000])
-def test_a_return_to_what_is_no_address_is_a_fault(guest: PvGuest, rip: int) -> None:
-    guest.iret(guest.iret_frame(rip, FLAT_CS64))
+@pytest.mark.parametrize(
+    ("rip", "cs"),
+    [(1 << 62, FLAT_CS64), (0x8000_0000_0000, FLAT_CS64), (1 << 32 | USER_CODE, FLAT_CS32)],
+)
+def test_a_return_to_what_is_no_address_is_a_fault(guest: PvGuest, rip: int, cs: int) -> None:
+    guest.iret(guest.iret_frame(rip, cs))
     assert (guest.frame.stub, guest.frame.error_code, guest.frame.rip) == (13, 0, rip)
-    assert guest.frame.cs == FLAT_CS64
+    assert guest.frame.cs == cs
 
 
 def test_traps_are_counted(guest: PvGuest) -> None:

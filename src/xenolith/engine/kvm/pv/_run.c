@@ -165,9 +165,14 @@ static int flush(struct trap_context *context)
     return DONE;
 }
 
-static int is_canonical(uint64_t address)
+/* Whether the vCPU can be where it is: an address, and in 32-bit code one of 32 bits. */
+static int is_somewhere(const struct trap_context *context)
 {
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+    uint64_t rip = context->vcpu->registers[RIP];
+
+    if (!special(context)->cs.l)
+        return !(rip >> 32);
+    return (uint64_t)((int64_t)(rip << 16) >> 16) == rip;
 }
 
 /* Run the vCPU until context->stopping; an exit that nobody expects, or DONE. */
@@ -183,7 +188,7 @@ int xenolith_kvm_pv_run(struct trap_context *context)
             resume(context);
         if (context->stopping)
             return DONE;
-        if (!is_canonical(vcpu->registers[RIP])) {
+        if (!is_somewhere(context)) {
             /* a program's kernel may return there for it; there are processors that refuse to be entered so */
             bounce_exception(context, VECTOR_GP, 0, vcpu->registers[RIP]);
             continue;
