@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -97,13 +99,40 @@ def test_nodes_become_pools(pools: CpuPools) -> None:
         pools.split({0: frozenset(range(4))})
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[[]]", '[{"poolid": 1}]', "[1]"])
+def pool_row(**members: Any) -> str:
+    row = {"poolid": 0, "name": "mine", "uuid": "1", "cpus": [0], "parameters": [5, 500, 0]}
+    return json.dumps([row | members])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[[]]",
+        '[{"poolid": 1}]',
+        "[1]",
+        "[" * 100_000,
+        pool_row(poolid=[0]),
+        pool_row(poolid="0"),
+        pool_row(name=1),
+        pool_row(cpus="0"),
+        pool_row(cpus=[99]),
+        pool_row(parameters=["5", "500", "0"]),
+        pool_row()[:-1] + "," + pool_row(poolid="1", name="other")[1:],
+    ],
+)
 def test_a_damaged_file_leaves_the_first_pool(
     four_cpus: None, tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "cpupools.json"
     path.write_text(content)
     assert [pool.name for pool in CpuPools(str(path))] == ["Pool-0"]
+
+
+def test_a_number_without_end_is_no_pool(pools: CpuPools) -> None:
+    with pytest.raises(DaemonError, match="no CPU pool"):
+        pools.find("9" * 5000)
 
 
 class Changes(RuleBasedStateMachine):

@@ -6,7 +6,6 @@ is free until another takes it. The pools are kept in a file of the run director
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import uuid
@@ -70,10 +69,8 @@ class CpuPools:
 
     def find(self, wanted: str) -> CpuPool:
         """A pool by its name or number; DaemonError."""
-        if wanted.isascii() and wanted.isdigit() and int(wanted) in self._pools:
-            return self._pools[int(wanted)]
         for pool in self:
-            if pool.name == wanted:
+            if wanted in (str(pool.poolid), pool.name):
                 return pool
         raise DaemonError(f"There is no CPU pool {wanted}")
 
@@ -172,14 +169,24 @@ class CpuPools:
 
 
 def _load(path: str) -> list[CpuPool]:
-    """The pools of an earlier daemon; none where there are none that make sense on this host."""
-    pools: list[CpuPool] = []
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    """The pools of an earlier daemon; none where they make no sense on this host."""
+    try:
         with open(path, encoding="utf-8") as file:
-            rows = json.load(file)
-        there = frozenset(affinity.host_cpus())
-        for row in rows:
-            row["cpus"] = there.intersection(row["cpus"])
-            row["parameters"] = CreditParameters(*row["parameters"])
-            pools.append(CpuPool(**row))
-    return pools
+            pools = [_pool_of(row) for row in json.load(file)]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+    there = frozenset(affinity.host_cpus())
+    pools = [pool._replace(cpus=pool.cpus & there) for pool in pools]
+    return pools if all(pool.cpus for pool in pools if pool.poolid == 0) else []
+
+
+def _pool_of(row: dict[str, Any]) -> CpuPool:
+    """A pool as it is in the file; ValueError, TypeError, KeyError."""
+    poolid, name, ident, cpus, parameters = (row[field] for field in CpuPool._fields)
+    numbers = [poolid, *cpus, *parameters]
+    texts = [name, ident]
+    if any(type(each) is not int for each in numbers) or any(
+        type(each) is not str for each in texts
+    ):
+        raise ValueError(f"{row} is no CPU pool")
+    return CpuPool(poolid, name, ident, frozenset(cpus), CreditParameters(*parameters))
