@@ -4,21 +4,40 @@
  * The library looks the memory region of a physical address up for each access that its TLB does not serve alone,
  * by a walk; here it is one comparison. And it sends every store to a page that may also be executed down that
  * path, in case code was translated from it. While Linux boots, all of its data lies in such pages. So whatever
- * enters the TLB for the sake of data is made not executable there, after the code of the page, if there is any,
- * is forgotten: executing it enters it anew, and from then on its stores are watched.
+ * enters the TLB for the sake of data is made not executable there: executing it enters it anew, and from then on its
+ * stores are watched.
+ *
+ * A page may be in the TLB at several addresses and for several modes. As long as one of them executes it, none may
+ * store to it unwatched: for each page it is noted who does either. Before the other kind comes they go, and so does the
+ * code of the page.
  *
  * Names and layouts are those of Unicorn's accel/tcg/cputlb.c and include/exec/cpu-defs.h.
  */
 
+#define _GNU_SOURCE
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define PAGE_BITS 12
 #define ENTRY_BITS 6
 #define PAGE_MASK (~((UINT64_C(1) << PAGE_BITS) - 1))
 #define NOWHERE UINT64_MAX
 #define CACHED_PAGES 1024
+#define TRACKED_PAGES (UINT64_C(1) << 29) /* 2 TiB of memory: more than a machine can have */
+
+/*
+ * What the TLB may hold of a page: nothing, or by its low bits who executes it, or who stores to it unwatched. The
+ * address and the mode are those of the one entry there is, unless there may be several. What the TLB has dropped may
+ * still be noted.
+ */
+#define EXECUTED 1u
+#define STORED_TO 2u
+#define SEVERAL 4u
+#define KIND (EXECUTED | STORED_TO)
+#define MODE_SHIFT 3
 
 enum access { DATA_LOAD, DATA_STORE, INSTRUCTION_FETCH };
 
@@ -41,12 +60,16 @@ typedef void *find_region_fn(void *machine, uint64_t address);
 typedef bool fill_tlb_fn(void *cpu, uint64_t address, int size, int access, int mode, bool probe, uintptr_t caller);
 typedef uint64_t ram_address_fn(void *machine, void *host_address);
 typedef void forget_code_fn(void *machine, uint64_t start, uint64_t end);
+typedef void flush_tlb_fn(void *cpu);
+typedef void flush_page_fn(void *cpu, uint64_t address);
 
 struct library {
     find_region_fn *find_region;
     fill_tlb_fn *fill_tlb;
     ram_address_fn *ram_address;
     forget_code_fn *forget_code;
+    flush_tlb_fn *flush_tlb;
+    flush_page_fn *flush_page;
 };
 
 struct short_cuts {
@@ -54,6 +77,7 @@ struct short_cuts {
     struct library library;
     void *machine, *cpu;
     struct tlb *tlbs; /* one for each MMU mode */
+    uint64_t *users; /* of each page, by its number among those that the library knows */
     struct {
         uint64_t page;
         void *region;
@@ -83,6 +107,30 @@ static struct tlb_entry *tlb_entry(const struct tlb *tlb, uint64_t address) {
     return (struct tlb_entry *)((char *)tlb->entries + ((address >> PAGE_BITS << ENTRY_BITS) & tlb->mask));
 }
 
+/*
+ * Note that an entry uses a page, in memory of the machine from ``start`` on, in one way; those that use it in the other
+ * go, and so does code that was translated from it. Whether any such entry might have been there.
+ */
+static bool note_user(struct short_cuts *cuts, uint64_t start, uint64_t page, int mode, unsigned kind) {
+    uint64_t own = page | (uint64_t)mode << MODE_SHIFT | kind, *user = &cuts->users[start >> PAGE_BITS];
+    uint64_t before = *user;
+    if ((before & KIND) == kind) {
+        if (before != own)
+            *user |= SEVERAL;
+        return false;
+    }
+    *user = own;
+    if (before & EXECUTED)
+        cuts->library.forget_code(cuts->machine, start, start + (1 << PAGE_BITS));
+    if (!before || !((before ^ own) & ~(uint64_t)KIND))
+        return false;
+    if (before & SEVERAL)
+        cuts->library.flush_tlb(cuts->cpu);
+    else
+        cuts->library.flush_page(cuts->cpu, before & PAGE_MASK);
+    return true;
+}
+
 static bool fill_tlb(void *cpu, uint64_t address, int size, int access, int mode, bool probe, uintptr_t caller) {
     struct short_cuts *cuts = all;
     while (cuts->cpu != cpu)
@@ -90,19 +138,30 @@ static bool fill_tlb(void *cpu, uint64_t address, int size, int access, int mode
     const struct tlb *tlb = &cuts->tlbs[mode];
     uint64_t page = address & PAGE_MASK;
     /* Such as the page that this very access is made from, and that it may be about to change. */
-    bool executed = tlb_entry(tlb, address)->code == page;
+    bool executed = access == INSTRUCTION_FETCH || tlb_entry(tlb, address)->code == page;
     /* Where the guest may not go, this leaves by siglongjmp(), across frames that hold nothing. */
     if (!cuts->library.fill_tlb(cpu, address, size, access, mode, probe, caller))
         return false;
     struct tlb_entry *entry = tlb_entry(tlb, address);
-    if (access == INSTRUCTION_FETCH || executed || entry->write == NOWHERE)
-        return true;
     /* What is no RAM says so in the low bits. */
-    if (entry->code != page || entry->read != page)
+    if (entry->read != page || (!executed && entry->write == NOWHERE))
         return true;
     uint64_t start = cuts->library.ram_address(cuts->machine, (void *)(uintptr_t)(page + entry->addend));
-    cuts->library.forget_code(cuts->machine, start, start + (1 << PAGE_BITS));
-    entry->code = NOWHERE;
+    if (start >> PAGE_BITS >= TRACKED_PAGES)
+        return true;
+    if (access == DATA_LOAD && !executed && cuts->users[start >> PAGE_BITS] & EXECUTED) {
+        /* a program's text that is read, by a copy of it in the page cache, say: a store will come back here */
+        entry->write = entry->code = NOWHERE;
+        return true;
+    }
+    if (note_user(cuts, start, page, mode, executed ? EXECUTED : STORED_TO)) {
+        /* The entry itself may have gone as well. */
+        if (!cuts->library.fill_tlb(cpu, address, size, access, mode, probe, caller))
+            return false;
+        entry = tlb_entry(tlb, address);
+    }
+    if (!executed)
+        entry->code = NOWHERE;
     return true;
 }
 
@@ -117,6 +176,12 @@ int xenolith_take_short_cuts(
     struct short_cuts *cuts = malloc(sizeof *cuts);
     if (!cuts)
         return -1;
+    cuts->users = mmap(NULL, TRACKED_PAGES * sizeof *cuts->users, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (cuts->users == MAP_FAILED) {
+        free(cuts);
+        return -1;
+    }
     cuts->library = *library;
     cuts->machine = machine;
     cuts->cpu = cpu;
@@ -136,6 +201,7 @@ void xenolith_leave_short_cuts(void *machine) {
         if ((*link)->machine == machine) {
             struct short_cuts *cuts = *link;
             *link = cuts->next;
+            munmap(cuts->users, TRACKED_PAGES * sizeof *cuts->users);
             free(cuts);
             return;
         }

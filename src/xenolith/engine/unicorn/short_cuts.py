@@ -50,6 +50,8 @@ class _Functions(ctypes.Structure):
         ("fill_tlb", c_void_p),
         ("ram_address", c_void_p),
         ("forget_code", c_void_p),
+        ("flush_tlb", c_void_p),
+        ("flush_page", c_void_p),
     ]
 
 
@@ -101,6 +103,8 @@ def _functions(library: Library) -> _Functions:
         library.address("x86_cpu_tlb_fill_x86_64"),
         library.address("qemu_ram_addr_from_host_x86_64"),
         library.address("tb_invalidate_phys_range_x86_64"),
+        library.address("tlb_flush_x86_64"),
+        library.address("tlb_flush_page_x86_64"),
     )
 
 
