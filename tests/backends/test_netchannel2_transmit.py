@@ -205,3 +205,15 @@ def test_a_network_that_is_gone_drops_packets_and_is_told_once() -> None:
     assert front.finished() == [0, 1, 2]
     assert len(front.log) == 1 and "the network is gone" in front.log[0]
     front.close()
+
+
+def test_rings_that_are_broken_when_the_network_goes_end_the_interface_once() -> None:
+    front = Front()
+    front.hang_up()
+    for number in range(64):
+        front.pairs[0].send(2, front.packet(ethernet(14), kind=SMALL, ident=number))
+    front.pairs[0].send(99, b"abcd", size=3)
+    front.kick()
+    assert front.is_disabled
+    assert len([line for line in front.log if "fatal error" in line]) == 1
+    front.close()

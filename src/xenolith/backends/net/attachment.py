@@ -102,7 +102,7 @@ class Attachment:
         return False
 
     def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames, now or later."""
+        """Send frames, now or later; nothing is called from here that would look at the guest's rings."""
         counted = self.statistics
         for frame in frames:
             counted.tx_packets += 1
@@ -138,6 +138,8 @@ class Attachment:
         self.on_frames()
         if self._line is not None and self._line.lost is not None:
             self._lost(self._line.lost)
+            # The guest may be waiting for room, and nothing will come of that.
+            self.on_room()
 
     def _credit_came(self) -> None:
         self._waits_for_credit = False
@@ -154,8 +156,6 @@ class Attachment:
         self.lost = str(error)
         self._log(f"the network is gone: {error}")
         self.on_network(self.lost)
-        # The guest may be waiting for room, and nothing will come of that.
-        self.on_room()
 
 
 def report_network(attachment: Attachment, write: Callable[[Nodes], None]) -> None:
