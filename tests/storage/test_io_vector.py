@@ -62,6 +62,22 @@ def test_it_is_a_list_of_views(parts: Parts) -> None:
         assert list(map(bytes, vector[1:])) == [memory.content([part]) for part in parts[1:]]
 
 
+def test_to_go_through_it_is_to_make_each_view_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory()
+    vector = memory.vector([(512 * part, 512) for part in range(100)])
+    made = 0
+    make_views = IoVector._views
+
+    def counted(self: IoVector) -> list[memoryview]:
+        nonlocal made
+        made += 1
+        return make_views(self)
+
+    monkeypatch.setattr(IoVector, "_views", counted)
+    assert len([*vector]) == 100
+    assert made == 1
+
+
 @given(parts=PARTS, data=st.data())
 def test_parts_of_it_are_cut_off(parts: Parts, data: st.DataObject) -> None:
     memory = Memory()

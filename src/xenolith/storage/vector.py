@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 _ZEROES = bytes(1 << 16)
@@ -41,6 +41,10 @@ class IoVector(Sequence[memoryview]):
     def __getitem__(self, index: slice) -> list[memoryview]: ...
     def __getitem__(self, index: int | slice) -> memoryview | list[memoryview]:
         return self._views()[index]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        # What Sequence does, one item after the other, would make all views anew for each.
+        return iter(self._views())
 
     def _views(self) -> list[memoryview]:
         words = (ctypes.c_uint64 * (2 * self.parts)).from_address(self.address)[:]
