@@ -77,7 +77,7 @@ class Model:
         return operation == BlkifOp.WRITE or ref != READONLY
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     protocol=st.sampled_from(["x86_64-abi", "x86_32-abi"]),
     requests=REQUESTS,

@@ -520,9 +520,7 @@ def test_a_disk_that_grows_is_measured(frontend: Frontend, ring: FrontRing, path
     assert ring.answer().status == OKAY
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bytes_in_the_ring_get_an_answer(frontend: Frontend, data: st.DataObject) -> None:
     frontend.connect()

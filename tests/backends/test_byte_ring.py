@@ -77,7 +77,7 @@ class RingAgainstAQueue(RuleBasedStateMachine):
 
 
 TestRingAgainstAQueue = RingAgainstAQueue.TestCase
-TestRingAgainstAQueue.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRingAgainstAQueue.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @given(INDICES, INDICES, st.booleans(), st.binary(max_size=40))

@@ -55,7 +55,7 @@ def test_a_notification_without_output_costs_the_guest_nothing() -> None:
     assert console.output == b""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(WRAP - 3000, WRAP - 1), st.lists(st.binary(max_size=3000), max_size=6))
 def test_output_of_any_length_is_neither_lost_nor_repeated(start: int, texts: list[bytes]) -> None:
     console = Console(start)
@@ -109,7 +109,7 @@ def test_nonsense_in_the_input_ring_is_dropped_and_the_ring_goes_on(cons: int, p
     assert console.consume(*IN) == b"typed"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, WRAP - 1)), max_size=8))
 def test_no_indices_do_harm(writes: list[tuple[int, int]]) -> None:
     console = Console()

@@ -174,7 +174,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES, st.lists(st.integers(14, 5000), max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_messages_do_harm(
     messages: list[tuple[int, bytes, int | None]], sizes: list[int]
 ) -> None:
@@ -192,7 +192,7 @@ def test_no_messages_do_harm(
     st.binary(min_size=64, max_size=4096),
     st.tuples(*[st.integers(0, WRAP - 1) | st.integers(0, 4200)] * 8),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_ring_contents_do_harm(contents: bytes, words: tuple[int, ...]) -> None:
     front = Front()
     pair = front.pairs[0]
@@ -207,7 +207,7 @@ def test_no_ring_contents_do_harm(contents: bytes, words: tuple[int, ...]) -> No
 
 
 @given(st.lists(st.integers(14, 6000), min_size=1, max_size=40), st.integers(0, 511))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_frames_arrive_in_order_wherever_the_rings_begin(sizes: list[int], start: int) -> None:
     front = Front(start=(WRAP - 2048 + start * 8) % WRAP)
     sent, received = [], []

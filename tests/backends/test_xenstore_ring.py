@@ -65,7 +65,7 @@ def test_a_response_goes_in_as_far_as_there_is_room() -> None:
     assert received + store.consume(*RESPONSES) == text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(WRAP - 2000, WRAP - 1), st.lists(st.binary(max_size=1500), max_size=6))
 def test_requests_of_any_length_come_through(start: int, requests: list[bytes]) -> None:
     store = Xenstore(start)
@@ -128,7 +128,7 @@ def test_a_reset_ring_is_empty_and_works() -> None:
     assert store.consume(*RESPONSES) == b"response"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, WRAP - 1)), max_size=8))
 def test_no_indices_do_harm(writes: list[tuple[int, int]]) -> None:
     store = Xenstore()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xenolith.bootloader.errors import BootError
@@ -238,7 +238,6 @@ def test_keys_that_come_in_pieces(pipe: tuple[int, int]) -> None:
         keyboard.read(None)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40).filter(lambda data: not data.endswith(b"\x1b")))
 def test_any_bytes_are_keys(data: bytes) -> None:
     reader, writer = os.pipe()

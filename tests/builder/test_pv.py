@@ -194,7 +194,7 @@ def test_hypercall_pages_hold_a_stub_for_each_number() -> None:
     ramdisk=st.none() | st.integers(1, 40 * MIB),
     notes=st.sampled_from([LINUX, OLDER, GRUB]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nothing_overlaps(memory_size: int, ramdisk: int | None, notes: bytes) -> None:
     with image_of(elf64(LOADS, notes)) as kernel, ExitStack() as stack:
         file = stack.enter_context(image_of(b"")) if ramdisk is not None else None

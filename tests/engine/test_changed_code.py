@@ -105,7 +105,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_order_of_steps(steps: list[tuple[str, int]]) -> None:
     guest = Guest()
     try:

@@ -103,7 +103,7 @@ def guest() -> Iterator[PvGuest]:
     conditions,
     st.lists(values, min_size=6, max_size=6),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_both_come_to_the_same_end(
     guest: PvGuest, body: list[bytes], compared: bytes, condition: int, given_values: list[int]
 ) -> None:

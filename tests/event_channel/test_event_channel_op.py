@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from evtchn_guest import ARGUMENT, Guest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xenolith.abi.errno import Errno, XenError
@@ -424,7 +424,6 @@ def small_or_any(bits: int) -> st.SearchStrategy[int]:
 WORDS = st.lists(small_or_any(32), min_size=6, max_size=6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 15), WORDS), max_size=30))
 @example([(EventChannelOp.init_control, [3, 0, 0, 0, 0, 0]), (EventChannelOp.bind_ipi, [0] * 6)])
 def test_whatever_the_arguments_the_answer_is_zero_or_an_errno(
@@ -441,7 +440,6 @@ def test_whatever_the_arguments_the_answer_is_zero_or_an_errno(
         assert result == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(EventChannelOp), st.binary(min_size=24, max_size=24))))
 def test_random_bytes_as_arguments(calls: list[tuple[EventChannelOp, bytes]]) -> None:
     guest = Guest(max_port=20)

@@ -90,5 +90,5 @@ class FifoDelivery(EventDelivery):
 
 TestTwoLevelDelivery = TwoLevelDelivery.TestCase
 TestFifoDelivery = FifoDelivery.TestCase
-TestTwoLevelDelivery.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestFifoDelivery.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTwoLevelDelivery.settings = settings(max_examples=60, stateful_step_count=40)
+TestFifoDelivery.settings = settings(max_examples=60, stateful_step_count=40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from evtchn_guest import BUSY, LINKED, MASKED, PENDING, FifoConsumer, Guest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xenolith.abi.errno import XenError
@@ -143,7 +143,6 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(ACTIONS)
 def test_rubbish_in_words_and_control_blocks_hurts_only_the_guest(
     actions: list[tuple[str, int, int]],
@@ -167,7 +166,6 @@ def test_rubbish_in_words_and_control_blocks_hurts_only_the_guest(
                 guest.table.unmask(number)
 
 
-@settings(deadline=None)
 @given(ACTIONS)
 def test_one_frame_as_control_block_and_event_array(actions: list[tuple[str, int, int]]) -> None:
     guest = Guest(vcpus=1)

@@ -116,7 +116,7 @@ def test_a_frame_behind_which_there_is_nonsense_is_not_there(guest: Guest) -> No
     assert status_of(guest, 9) == GrantStatus.bad_page
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     version=st.sampled_from([1, 2]),
     entries=st.lists(st.binary(min_size=16, max_size=16), max_size=24),

@@ -93,5 +93,5 @@ class GrantUseV2(GrantUse):
 
 TestGrantUse = GrantUse.TestCase
 TestGrantUseV2 = GrantUseV2.TestCase
-TestGrantUse.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
-TestGrantUseV2.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestGrantUse.settings = settings(max_examples=50, stateful_step_count=40)
+TestGrantUseV2.settings = settings(max_examples=50, stateful_step_count=40)

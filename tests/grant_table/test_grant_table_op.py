@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from grant_guest import ARGUMENT, DATA, DOMID, FRAME_LIST, Guest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xenolith.abi.errno import Errno, XenError
@@ -511,7 +511,6 @@ CALLS = st.lists(st.tuples(st.integers(0, 13), BYTES, st.integers(0, 2)), max_si
 ENTRIES = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 511), SMALL, SMALL), max_size=10)
 
 
-@settings(deadline=None)
 @given(CALLS, ENTRIES)
 def test_whatever_the_arguments_the_answer_is_zero_or_an_errno(
     calls: list[tuple[int, bytes, int]], entries: list[tuple[int, int, int, int]]

@@ -222,7 +222,7 @@ def test_a_copy_of_nothing_needs_no_memory() -> None:
     guest.copy_to((1 << 64) - 1, b"")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(MODES)), st.permutations(range(6)), st.data())
 def test_copies_over_the_edges_of_pages(mode: str, order: list[int], data: st.DataObject) -> None:
     """Six pages side by side in the address space and scattered in memory."""
@@ -240,7 +240,7 @@ def test_copies_over_the_edges_of_pages(mode: str, order: list[int], data: st.Da
         assert guest.machine.read(place, 1) == text[at - start : at - start + 1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(sorted(MODES)),
     st.randoms(use_true_random=False),

@@ -581,7 +581,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.booleans(), st.lists(STEPS, max_size=25))
 def test_no_access_does_harm(x2apic: bool, steps: list[tuple[str, int, int, int]]) -> None:
     board = Board(3, x2apic=x2apic)

@@ -176,7 +176,7 @@ class P2mAgainstAModel(RuleBasedStateMachine):
 
 
 TestP2mAgainstAModel = P2mAgainstAModel.TestCase
-TestP2mAgainstAModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestP2mAgainstAModel.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @pytest.mark.parametrize("gfn", [1 << 28, (1 << 64) - 1])

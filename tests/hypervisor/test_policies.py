@@ -147,7 +147,7 @@ def test_where_no_page_of_hypercalls_can_be(small: SmallDomain, value: int) -> N
     assert caught.value.vector == Vector.GP
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.one_of(
         st.integers(0, 0x1000), st.integers(0x40000000, 0x40000100),

@@ -194,7 +194,7 @@ def encode(form: str, addressing: str) -> bytes:
 
 
 @given(st.sampled_from(sorted(FORMS)), operand, slots, entries, entries, st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_stores(
     sides: tuple[Side, Side],
     form: str,
@@ -278,7 +278,7 @@ def place(side: Side, batch: list[Any]) -> None:
 
 
 @given(st.lists(calls, min_size=1, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_batches_of_updates(sides: tuple[Side, Side], batch: list[Any]) -> None:
     for side in sides:
         place(side, batch)

@@ -208,7 +208,7 @@ class Guest(RuleBasedStateMachine):
 
 
 TestPageTypes: Any = Guest.TestCase
-TestPageTypes.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPageTypes.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 class Tables:

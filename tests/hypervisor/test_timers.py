@@ -59,7 +59,7 @@ class TimersAgainstAModel(RuleBasedStateMachine):
 
 
 TestTimersAgainstAModel = TimersAgainstAModel.TestCase
-TestTimersAgainstAModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestTimersAgainstAModel.settings = settings(max_examples=50, stateful_step_count=30)
 
 
 class Waiter:

@@ -391,9 +391,7 @@ class TestClients:
         for peer in peers:
             peer.close()
 
-    @settings(
-        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(st.binary(min_size=1, max_size=64), max_size=10))
     def test_random_bytes_end_at_most_the_connection(self, path: Path, parts: list[bytes]) -> None:
         peer = Peer(path)

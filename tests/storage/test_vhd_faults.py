@@ -384,9 +384,7 @@ class TestChains:
         assert contents(child) == pattern(MIB // 2, 5) + bytes(MIB // 2)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_image_is_refused_read_or_repaired(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bytes of the metadata are changed, nothing but ImageError comes of it."""

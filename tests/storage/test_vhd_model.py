@@ -153,5 +153,5 @@ class ChainMachine(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
 
-ChainMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+ChainMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 test_chains = ChainMachine.TestCase

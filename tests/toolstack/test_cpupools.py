@@ -193,7 +193,7 @@ class Changes(RuleBasedStateMachine):
 
 
 TestChanges = Changes.TestCase
-TestChanges.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestChanges.settings = settings(max_examples=30, stateful_step_count=20)
 
 
 def cpus_of(host: Host, name: str) -> set[frozenset[int]]:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from traced_domain import TracedDomain
+
+from .traced_domain import TracedDomain
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from traced_domain import ARGUMENT, LIST, NOWHERE, TracedDomain
 
 from xenolith.abi import event_channel as ev
 from xenolith.abi import grant_table as gt
@@ -15,6 +14,8 @@ from xenolith.abi.hvm_params import HvmParam
 from xenolith.abi.layout import Layout
 from xenolith.abi.xen import ConsoleIoOp, Hypercall, VmAssistCommand, VmAssistType
 from xenolith.hypervisor.guest_access import Continuation
+
+from .traced_domain import ARGUMENT, LIST, NOWHERE, TracedDomain
 
 SELF = 0x7FF0
 EVENT = Hypercall.event_channel_op

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from traced_domain import ARGUMENT, DOMID, LIST, TracedDomain
 
 from xenolith.abi import event_channel as ev
 from xenolith.abi.errno import Errno
@@ -20,6 +19,8 @@ from xenolith.hypervisor.trace import line
 from xenolith.hypervisor.trace.decoding import Call, Finish, Look
 from xenolith.hypervisor.trace.domain_trace import attach
 from xenolith.hypervisor.trace.signatures import SIGNATURES
+
+from .traced_domain import ARGUMENT, DOMID, LIST, TracedDomain
 
 EVENT = Hypercall.event_channel_op
 SELF = 0x7FF0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traced_domain import ARGUMENT, FRAMES, LIST, NOWHERE
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.hypervisor.trace import line
@@ -13,6 +12,8 @@ from xenolith.hypervisor.trace.decoding import Commands, Look
 from xenolith.hypervisor.trace.signatures import SIGNATURES, signature_of
 from xenolith.machine.address import GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
+
+from .traced_domain import ARGUMENT, FRAMES, LIST, NOWHERE
 
 TOP = 1 << 64
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_lines import TRACE
 
 from xenolith.cli.xl import main
 from xenolith.toolstack.client import Toolstack
 from xenolith.toolstack.rpc import Connection
+
+from .test_lines import TRACE
 
 ATTACHED = "    0.050000 -   attached to domain 1; system time 0 is 1767225600.000000\n"
 

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xenstore_harness import FakeClient, Harness, text
 
@@ -55,7 +55,6 @@ def loaded(path: Path) -> list[Change]:
     return changes
 
 
-@settings(deadline=None)
 @given(commits=COMMITS, cut=st.integers(0, 400), data=st.data())
 def test_a_torn_journal_yields_whole_commits(
     tmp_path_factory: pytest.TempPathFactory,

@@ -199,7 +199,5 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.harness.database.check()
 
 
-StoreAgainstModel.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+StoreAgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestStoreAgainstModel = StoreAgainstModel.TestCase

@@ -276,7 +276,7 @@ PAYLOADS = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(

@@ -58,7 +58,7 @@ def perform(client: FakeClient, operation: Operation, transaction: int) -> Reply
     return client.ask(kind, payload, transaction)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(domid=st.sampled_from([0, 1]), steps=STEPS, ends=ENDS)
 def test_what_commits_is_as_if_done_at_once(
     domid: int, steps: list[tuple[int, Operation]], ends: list[tuple[int, int]]
@@ -93,7 +93,7 @@ def touched(operation: Operation) -> str:
     return operation[1].split(b"\0")[0].decode()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     first=st.lists(OPERATIONS, min_size=1, max_size=4),
     second=st.lists(OPERATIONS, min_size=1, max_size=4),
