@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from small_pv_domain import BASE, DATA, FRAMES, GDT, ROOT, SPARE, SmallPvDomain
 
-from xenolith.abi.arch_x86_pv import TRAP_INFO, VCPU_GUEST_CONTEXT, TrapInfo
+from xenolith.abi.arch_x86_pv import TRAP_INFO, VCPU_GUEST_CONTEXT, TrapInfo, VGCF_in_kernel
 from xenolith.abi.callback import CALLBACK_REGISTER, CallbackOp, CallbackRegister
 from xenolith.abi.errno import Errno
 from xenolith.abi.memory import (
@@ -31,6 +31,8 @@ from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE
 
 P, RW, US = 1, 2, 4
 ALL_BITS = (1 << 64) - 1
+ARITHMETIC_AND_DF, TF, IF = 0xCD5, 1 << 8, 1 << 9
+NT, AC, ID, ALWAYS_SET = 1 << 14, 1 << 18, 1 << 21, 1 << 1
 
 
 @pytest.fixture
@@ -220,6 +222,24 @@ def test_a_vcpu_starts_with_page_tables_or_not_at_all(guest: SmallPvDomain) -> N
     guest.write(DATA + 1, VCPU_GUEST_CONTEXT.pack(good))
     assert guest.hypercall(*initialise) == 0
     assert guest.hypercall(*initialise) == -Errno.EEXIST
+
+
+def test_a_vcpu_does_not_start_with_flags_that_are_xens(guest: SmallPvDomain) -> None:
+    blank = VCPU_GUEST_CONTEXT.unpack(bytes(VCPU_GUEST_CONTEXT.size))
+    # pushf; pop rbx; ud2, for which there is no handler
+    code = guest.write(DATA + 4, b"\x9c\x5b\x0f\x0b")
+    registers = blank.user_regs._replace(
+        rflags=ALL_BITS & ~TF, cs=0xE033, ss=0xE02B, rip=code, rsp=code + PAGE_SIZE
+    )
+    roots = (0, 0, 0, guest.mfn(ROOT) << PAGE_SHIFT, 0, 0, 0, 0)
+    context = blank._replace(user_regs=registers, ctrlreg=roots, flags=VGCF_in_kernel)
+    address = guest.write(DATA + 1, VCPU_GUEST_CONTEXT.pack(context))
+    assert guest.hypercall(Hypercall.vcpu_op, VcpuOp.initialise, 1, address) == 0
+    vcpu = guest.domain.vcpus[1]
+    assert vcpu.iopl == 3
+    vcpu.engine_vcpu.run()
+    assert guest.events.reasons == [ShutdownReason.crash]
+    assert vcpu.registers.rbx == ARITHMETIC_AND_DF | NT | AC | ID | IF | ALWAYS_SET
 
 
 def interesting(guest: SmallPvDomain, choose: random.Random) -> int:

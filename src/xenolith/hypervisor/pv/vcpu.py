@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
@@ -31,6 +32,8 @@ _UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]
 _CR2 = VCPU_INFO.offsets["arch"]
 
 _RFLAGS_IOPL_SHIFT = 12
+_RFLAGS_ITS_OWN, _RFLAGS_IF = 0x244DD7, 0x200
+"""What a guest sets with POPF; the rest is Xen's, as in arch_set_info_guest()."""
 _CR0_TS = 8
 _CR4 = 0x620
 """PAE, OSFXSR and OSXMMEXCPT."""
@@ -168,7 +171,8 @@ class PvVcpu(Vcpu):
             raise
         self._gdt = list(state.gdt)
         self.iopl = state.rflags >> _RFLAGS_IOPL_SHIFT & 3
-        self.engine_vcpu.reset(state)
+        rflags = state.rflags & _RFLAGS_ITS_OWN | _RFLAGS_IF
+        self.engine_vcpu.reset(replace(state, rflags=rflags))
         self.initialised = True
 
     def load_kernel_root(self, mfn: Mfn) -> None:
