@@ -14,19 +14,17 @@
  * Names and layouts are those of Unicorn's accel/tcg/cputlb.c and include/exec/cpu-defs.h.
  */
 
-#define _GNU_SOURCE
-
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define PAGE_BITS 12
 #define ENTRY_BITS 6
 #define PAGE_MASK (~((UINT64_C(1) << PAGE_BITS) - 1))
 #define NOWHERE UINT64_MAX
 #define CACHED_PAGES 1024
-#define TRACKED_PAGES (UINT64_C(1) << 29) /* 2 TiB of memory: more than a machine can have */
+#define CHUNK_BITS 18 /* pages whose users are noted together: 1 GiB of memory */
+#define CHUNKS 2048   /* 2 TiB of memory: more than a machine can have */
 
 /*
  * What the TLB may hold of a page: nothing, or by its low bits who executes it, or who stores to it unwatched. The
@@ -77,7 +75,7 @@ struct short_cuts {
     struct library library;
     void *machine, *cpu;
     struct tlb *tlbs; /* one for each MMU mode */
-    uint64_t *users; /* of each page, by its number among those that the library knows */
+    uint64_t *users[CHUNKS]; /* of each page, by its number among those that the library knows; from its first use on */
     struct {
         uint64_t page;
         void *region;
@@ -107,13 +105,25 @@ static struct tlb_entry *tlb_entry(const struct tlb *tlb, uint64_t address) {
     return (struct tlb_entry *)((char *)tlb->entries + ((address >> PAGE_BITS << ENTRY_BITS) & tlb->mask));
 }
 
+/* What is noted of a page; NULL where there is no memory for notes. */
+static uint64_t *user_of(struct short_cuts *cuts, uint64_t start) {
+    uint64_t page = start >> PAGE_BITS, **chunk;
+    if (page >> CHUNK_BITS >= CHUNKS)
+        return NULL;
+    chunk = &cuts->users[page >> CHUNK_BITS];
+    if (!*chunk)
+        *chunk = calloc(UINT64_C(1) << CHUNK_BITS, sizeof **chunk);
+    return *chunk ? &(*chunk)[page & ((1 << CHUNK_BITS) - 1)] : NULL;
+}
+
 /*
  * Note that an entry uses a page, in memory of the machine from ``start`` on, in one way; those that use it in the other
  * go, and so does code that was translated from it. Whether any such entry might have been there.
  */
-static bool note_user(struct short_cuts *cuts, uint64_t start, uint64_t page, int mode, unsigned kind) {
-    uint64_t own = page | (uint64_t)mode << MODE_SHIFT | kind, *user = &cuts->users[start >> PAGE_BITS];
-    uint64_t before = *user;
+static bool note_user(
+    struct short_cuts *cuts, uint64_t *user, uint64_t start, uint64_t page, int mode, unsigned kind
+) {
+    uint64_t own = page | (uint64_t)mode << MODE_SHIFT | kind, before = *user;
     if ((before & KIND) == kind) {
         if (before != own)
             *user |= SEVERAL;
@@ -147,14 +157,17 @@ static bool fill_tlb(void *cpu, uint64_t address, int size, int access, int mode
     if (entry->read != page || (!executed && entry->write == NOWHERE))
         return true;
     uint64_t start = cuts->library.ram_address(cuts->machine, (void *)(uintptr_t)(page + entry->addend));
-    if (start >> PAGE_BITS >= TRACKED_PAGES)
+    uint64_t *user = user_of(cuts, start);
+    if (!user) {
+        cuts->library.forget_code(cuts->machine, start, start + (1 << PAGE_BITS));
         return true;
-    if (access == DATA_LOAD && !executed && cuts->users[start >> PAGE_BITS] & EXECUTED) {
+    }
+    if (access == DATA_LOAD && !executed && *user & EXECUTED) {
         /* a program's text that is read, by a copy of it in the page cache, say: a store will come back here */
         entry->write = entry->code = NOWHERE;
         return true;
     }
-    if (note_user(cuts, start, page, mode, executed ? EXECUTED : STORED_TO)) {
+    if (note_user(cuts, user, start, page, mode, executed ? EXECUTED : STORED_TO)) {
         /* The entry itself may have gone as well. */
         if (!cuts->library.fill_tlb(cpu, address, size, access, mode, probe, caller))
             return false;
@@ -173,15 +186,9 @@ int xenolith_take_short_cuts(
     void *machine, void *cpu, struct tlb *tlbs, const struct library *library, find_region_fn **region_slot,
     fill_tlb_fn **fill_slot
 ) {
-    struct short_cuts *cuts = malloc(sizeof *cuts);
+    struct short_cuts *cuts = calloc(1, sizeof *cuts);
     if (!cuts)
         return -1;
-    cuts->users = mmap(NULL, TRACKED_PAGES * sizeof *cuts->users, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (cuts->users == MAP_FAILED) {
-        free(cuts);
-        return -1;
-    }
     cuts->library = *library;
     cuts->machine = machine;
     cuts->cpu = cpu;
@@ -201,7 +208,8 @@ void xenolith_leave_short_cuts(void *machine) {
         if ((*link)->machine == machine) {
             struct short_cuts *cuts = *link;
             *link = cuts->next;
-            munmap(cuts->users, TRACKED_PAGES * sizeof *cuts->users);
+            for (unsigned chunk = 0; chunk < CHUNKS; chunk++)
+                free(cuts->users[chunk]);
             free(cuts);
             return;
         }
