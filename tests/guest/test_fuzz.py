@@ -21,7 +21,6 @@ def fuzz(image: Path, options: str, timeout: float) -> None:
         assert domain.wait_shutdown(timeout) is ShutdownReason.poweroff
         domain.call(lambda: None)
     assert domain.output.endswith(b"Test result: SUCCESS\n"), options
-    assert b"FAILURE" not in domain.output, options
     assert not domain.log_lines
 
 

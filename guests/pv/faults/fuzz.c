@@ -96,7 +96,7 @@ static uint64_t pointer(void)
     }
 }
 
-static uint64_t word(void)
+static uint64_t any_word(void)
 {
     static const uint64_t domids[] = { DOMID_SELF, DOMID_SELF, DOMID_SELF, 0, 1, 7, 0x7ff1, 0x7ff2, 0x7fff, 0xffff };
     static const uint64_t corners[] = {
@@ -128,6 +128,14 @@ static uint64_t word(void)
     }
 }
 
+/* Events come by the shared info: it is not to be overwritten, be it by its frame's number or its address. */
+static uint64_t word(void)
+{
+    uint64_t word = any_word(), frame = pv_start_info()->shared_info >> PAGE_SHIFT;
+
+    return word == frame || word >> PAGE_SHIFT == frame ? 0 : word;
+}
+
 static bool is_forbidden(uint64_t number, const uint64_t *arguments)
 {
     uint32_t command = arguments[0];
@@ -138,8 +146,8 @@ static bool is_forbidden(uint64_t number, const uint64_t *arguments)
     case __HYPERVISOR_iret:
         return true;
     case __HYPERVISOR_vcpu_op: /* its own vcpu_info stays; no other vCPU runs what was made up for it */
-        return (command == VCPUOP_register_vcpu_info && arguments[1] == 0)
-               || ((command == VCPUOP_up || command == VCPUOP_send_nmi) && arguments[1] != 0);
+        return (command == VCPUOP_register_vcpu_info && (uint32_t)arguments[1] == 0)
+               || ((command == VCPUOP_up || command == VCPUOP_send_nmi) && (uint32_t)arguments[1] != 0);
     case __HYPERVISOR_update_va_mapping:
     case __HYPERVISOR_update_va_mapping_otherdomain: /* not its own code, nor its arguments */
         return (arguments[0] >= ARGUMENT && arguments[0] < LIST + PAGE_SIZE)
