@@ -9,7 +9,6 @@ import ctypes
 from collections.abc import Sequence
 from ctypes import c_int32, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from xenolith.abi.blkif import BlkifAbi, BlkifOp, BlkifRsp
@@ -18,6 +17,7 @@ from xenolith.hypervisor.grant_table import GrantError, GrantTable
 from xenolith.hypervisor.grant_table.active import MAPPING_FLAGS
 from xenolith.hypervisor.grant_table.native import refused
 from xenolith.machine.address import PAGE_SIZE, Gfn
+from xenolith.machine.native_code import Sizes, load_beside
 from xenolith.storage.vector import IoVector
 
 MAX_INDIRECT_SEGMENTS = 256
@@ -74,23 +74,25 @@ class _Queue(ctypes.Structure):
 @cache
 def load_requests() -> ctypes.PyDLL:
     """The C code beside this module; it is called without giving up the interpreter."""
-    for path in Path(__file__).parent.glob("_requests*.so"):
-        library = ctypes.PyDLL(str(path))
-        library.xenolith_blkif_size.restype = c_uint64
-        if library.xenolith_blkif_size() != ctypes.sizeof(_Queue):
-            raise OSError("the disks' C code is of another version: reinstall xenolith")
-        for call in (
-            library.xenolith_blkif_start,
-            library.xenolith_blkif_take,
-            library.xenolith_blkif_push,
-            library.xenolith_blkif_waiting,
-        ):
-            call.argtypes = [c_void_p]
-        library.xenolith_blkif_waiting.restype = c_uint32
-        library.xenolith_blkif_respond.argtypes = [c_void_p, c_uint64, c_uint32, c_int32]
-        library.xenolith_blkif_respond.restype = None
-        return library
-    raise OSError("the disks' C code is not built: reinstall xenolith with a C compiler")
+    library = load_beside(
+        __file__,
+        "_requests",
+        "the disks' C code",
+        OSError,
+        ctypes.PyDLL,
+        Sizes("xenolith_blkif_size", ctypes.sizeof(_Queue)),
+    )
+    for call in (
+        library.xenolith_blkif_start,
+        library.xenolith_blkif_take,
+        library.xenolith_blkif_push,
+        library.xenolith_blkif_waiting,
+    ):
+        call.argtypes = [c_void_p]
+    library.xenolith_blkif_waiting.restype = c_uint32
+    library.xenolith_blkif_respond.argtypes = [c_void_p, c_uint64, c_uint32, c_int32]
+    library.xenolith_blkif_respond.restype = None
+    return library
 
 
 class RingError(Exception):

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from xenolith.engine.hvm import EngineError
+from xenolith.machine.native_code import load_beside
 
 SUPPORTED_VERSION = "2.1.4"
 
@@ -179,9 +180,6 @@ class Library:
 @cache
 def load_hooks() -> ctypes.CDLL:
     """The C hooks beside this module."""
-    here = Path(__file__).parent
-    for path in here.glob("_hooks*.so"):
-        hooks = ctypes.CDLL(str(path))
-        hooks.xenolith_run.argtypes = [c_void_p, c_void_p, c_uint64, c_uint64]
-        return hooks
-    raise EngineError("the engine's C hooks are not built: reinstall xenolith with a C compiler")
+    hooks = load_beside(__file__, "_hooks", "the engine's C code", EngineError, ctypes.CDLL)
+    hooks.xenolith_run.argtypes = [c_void_p, c_void_p, c_uint64, c_uint64]
+    return hooks

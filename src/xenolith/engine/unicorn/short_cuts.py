@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from xenolith.engine.hvm import EngineError
@@ -22,6 +21,7 @@ from xenolith.engine.unicorn.library import (
     Library,
 )
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE
+from xenolith.machine.native_code import load_beside
 
 _MACHINE_BYTES = 0x800
 """How much of struct uc_struct is searched: its table of functions comes first."""
@@ -174,6 +174,4 @@ def _refused(why: str) -> EngineError:
 
 @cache
 def _load() -> ctypes.CDLL:
-    for path in Path(__file__).parent.glob("_short_cuts*.so"):
-        return ctypes.CDLL(str(path))
-    raise EngineError("the engine's C code is not built: reinstall xenolith with a C compiler")
+    return load_beside(__file__, "_short_cuts", "the engine's C code", EngineError, ctypes.CDLL)

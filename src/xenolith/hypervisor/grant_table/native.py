@@ -10,13 +10,13 @@ import mmap
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_int, c_uint16, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 from xenolith.abi.grant_table import GRANT_ENTRY_V1, GrantStatus
 from xenolith.hypervisor.grant_table.active import ActiveEntry
 from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.p2m import PlainRam
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, Mfn
+from xenolith.machine.native_code import Sizes, load_beside
 
 _NO_FRAME = (1 << 64) - 1
 _MAP_NORESERVE = 0x4000
@@ -77,25 +77,27 @@ def refused(refusal: int, ref: int) -> GrantError:
 @cache
 def load_grants() -> ctypes.PyDLL:
     """The C code beside this module; it is called without giving up the interpreter."""
-    for path in Path(__file__).parent.glob("_grants*.so"):
-        library = ctypes.PyDLL(str(path))
-        library.xenolith_grants_size.restype = c_uint64
-        if library.xenolith_grants_size() != ctypes.sizeof(_Grants):
-            raise OSError("the grant table's C code is of another version: reinstall xenolith")
-        one = (c_void_p, c_uint32, c_uint16, c_int, c_uint16)
-        library.xenolith_grants_look.argtypes = (*one, c_void_p)
-        library.xenolith_grants_pin.argtypes = one
-        library.xenolith_grants_unpin.argtypes = [c_void_p, c_uint32, c_int]
-        library.xenolith_grants_unpin.restype = None
-        library.xenolith_grants_pin_all.argtypes = [
-            *(c_void_p, c_void_p, c_uint32, c_uint16, c_int, c_uint16, POINTER(c_int))
-        ]
-        library.xenolith_grants_pin_all.restype = c_uint32
-        library.xenolith_grants_unpin_all.argtypes = [c_void_p, c_void_p, c_uint32, c_int]
-        library.xenolith_grants_unpin_all.restype = None
-        library.xenolith_grants_any_in_use.argtypes = [c_void_p, c_uint32]
-        return library
-    raise OSError("the grant table's C code is not built: reinstall xenolith with a C compiler")
+    library = load_beside(
+        __file__,
+        "_grants",
+        "the grant table's C code",
+        OSError,
+        ctypes.PyDLL,
+        Sizes("xenolith_grants_size", ctypes.sizeof(_Grants)),
+    )
+    one = (c_void_p, c_uint32, c_uint16, c_int, c_uint16)
+    library.xenolith_grants_look.argtypes = (*one, c_void_p)
+    library.xenolith_grants_pin.argtypes = one
+    library.xenolith_grants_unpin.argtypes = [c_void_p, c_uint32, c_int]
+    library.xenolith_grants_unpin.restype = None
+    library.xenolith_grants_pin_all.argtypes = [
+        *(c_void_p, c_void_p, c_uint32, c_uint16, c_int, c_uint16, POINTER(c_int))
+    ]
+    library.xenolith_grants_pin_all.restype = c_uint32
+    library.xenolith_grants_unpin_all.argtypes = [c_void_p, c_void_p, c_uint32, c_int]
+    library.xenolith_grants_unpin_all.restype = None
+    library.xenolith_grants_any_in_use.argtypes = [c_void_p, c_uint32]
+    return library
 
 
 class NativeGrants:

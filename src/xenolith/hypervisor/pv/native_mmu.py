@@ -8,13 +8,13 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_uint8, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import NativeCalls
 from xenolith.engine.table_changes import TableChanges
 from xenolith.hypervisor.pv.page_type import PageTypes
 from xenolith.machine.memory import MachineMemory
+from xenolith.machine.native_code import Sizes, load_beside
 
 
 class _Mmu(ctypes.Structure):
@@ -33,19 +33,21 @@ class _Mmu(ctypes.Structure):
 @cache
 def load_mmu() -> ctypes.CDLL:
     """The C code beside this module."""
-    for path in Path(__file__).parent.glob("_mmu*.so"):
-        library = ctypes.CDLL(str(path))
-        library.xenolith_mmu_size.restype = c_uint64
-        if library.xenolith_mmu_size() != ctypes.sizeof(_Mmu):
-            raise EngineError("the hypervisor's C code is of another version: reinstall xenolith")
-        library.xenolith_mmu_update_l1.argtypes = [c_void_p, c_uint64, c_uint32, c_uint64, c_uint64]
-        library.xenolith_mmu_validate_l1.argtypes = [c_void_p, c_uint64]
-        library.xenolith_mmu_invalidate_l1.argtypes = [c_void_p, c_uint64]
-        library.xenolith_mmu_invalidate_l1.restype = None
-        library.xenolith_mmu_count_up.argtypes = [c_void_p, c_uint64, c_uint64]
-        library.xenolith_mmu_count_up.restype = None
-        return library
-    raise EngineError("the hypervisor's C code is not built: reinstall xenolith with a C compiler")
+    library = load_beside(
+        __file__,
+        "_mmu",
+        "the hypervisor's C code",
+        EngineError,
+        ctypes.CDLL,
+        Sizes("xenolith_mmu_size", ctypes.sizeof(_Mmu)),
+    )
+    library.xenolith_mmu_update_l1.argtypes = [c_void_p, c_uint64, c_uint32, c_uint64, c_uint64]
+    library.xenolith_mmu_validate_l1.argtypes = [c_void_p, c_uint64]
+    library.xenolith_mmu_invalidate_l1.argtypes = [c_void_p, c_uint64]
+    library.xenolith_mmu_invalidate_l1.restype = None
+    library.xenolith_mmu_count_up.argtypes = [c_void_p, c_uint64, c_uint64]
+    library.xenolith_mmu_count_up.restype = None
+    return library
 
 
 def count_up(words: memoryview, first: int) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_int, c_int32, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 from xenolith.engine.hvm import EngineError
+from xenolith.machine.native_code import Sizes, load_beside
 
 HypercallCallback = ctypes.CFUNCTYPE(None)
 FaultCallback = ctypes.CFUNCTYPE(c_int, c_uint32, c_uint32, c_uint64)
@@ -107,22 +107,23 @@ class TrapContext(ctypes.Structure):
 @cache
 def load_run() -> ctypes.CDLL:
     """The C code beside this module."""
-    for path in Path(__file__).parent.glob("_run*.so"):
-        library = ctypes.CDLL(str(path))
-        library.xenolith_kvm_pv_sizes.restype = c_uint64
-        sizes = ctypes.sizeof(TrapContext) << 32 | ctypes.sizeof(VcpuState)
-        if library.xenolith_kvm_pv_sizes() != sizes:
-            raise EngineError("the engine's C code is of another version: reinstall xenolith")
-        library.xenolith_kvm_pv_run.argtypes = [c_void_p]
-        library.xenolith_kvm_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
-        library.xenolith_kvm_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
-        library.xenolith_kvm_pv_load_data_segment.argtypes = [c_void_p, c_void_p, c_uint32]
-        library.xenolith_kvm_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
-        library.xenolith_kvm_pv_fail_safe.restype = None
-        library.xenolith_kvm_pv_reload_data_segments.argtypes = [c_void_p]
-        library.xenolith_kvm_pv_reload_data_segments.restype = None
-        library.xenolith_kvm_host_cpuid.argtypes = [c_uint32, c_uint32, c_void_p]
-        library.xenolith_kvm_host_cpuid.restype = None
-        library.xenolith_kvm_host_xcr0.restype = c_uint64
-        return library
-    raise EngineError("the engine's C code is not built: reinstall xenolith with a C compiler")
+    library = load_beside(
+        __file__,
+        "_run",
+        "the engine's C code",
+        EngineError,
+        ctypes.CDLL,
+        Sizes("xenolith_kvm_pv_sizes", ctypes.sizeof(TrapContext) << 32 | ctypes.sizeof(VcpuState)),
+    )
+    library.xenolith_kvm_pv_run.argtypes = [c_void_p]
+    library.xenolith_kvm_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
+    library.xenolith_kvm_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
+    library.xenolith_kvm_pv_load_data_segment.argtypes = [c_void_p, c_void_p, c_uint32]
+    library.xenolith_kvm_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
+    library.xenolith_kvm_pv_fail_safe.restype = None
+    library.xenolith_kvm_pv_reload_data_segments.argtypes = [c_void_p]
+    library.xenolith_kvm_pv_reload_data_segments.restype = None
+    library.xenolith_kvm_host_cpuid.argtypes = [c_uint32, c_uint32, c_void_p]
+    library.xenolith_kvm_host_cpuid.restype = None
+    library.xenolith_kvm_host_xcr0.restype = c_uint64
+    return library

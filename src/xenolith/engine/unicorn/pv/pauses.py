@@ -10,7 +10,6 @@ import ctypes
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.unicorn.library import (
@@ -22,6 +21,7 @@ from xenolith.engine.unicorn.library import (
 )
 from xenolith.engine.unicorn.machine import EmulatedMachine, load_library
 from xenolith.machine.address import PAGE_SIZE
+from xenolith.machine.native_code import Sizes, load_beside
 
 _SLOT = 0xE0
 """Where struct uc_struct has its pointer stop_interrupt: verified before it is used."""
@@ -122,10 +122,11 @@ def _refused() -> EngineError:
 
 @cache
 def _load() -> ctypes.CDLL:
-    for path in Path(__file__).parent.glob("_pauses*.so"):
-        library = ctypes.CDLL(str(path))
-        library.xenolith_pauses_size.restype = c_uint64
-        if library.xenolith_pauses_size() != ctypes.sizeof(_Pauses):
-            raise EngineError("the engine's C code is of another version: reinstall xenolith")
-        return library
-    raise EngineError("the engine's C code is not built: reinstall xenolith with a C compiler")
+    return load_beside(
+        __file__,
+        "_pauses",
+        "the engine's C code",
+        EngineError,
+        ctypes.CDLL,
+        Sizes("xenolith_pauses_size", ctypes.sizeof(_Pauses)),
+    )

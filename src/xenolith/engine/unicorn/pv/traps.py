@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_int, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 from xenolith.engine.hvm import EngineError
@@ -24,6 +23,7 @@ from xenolith.engine.unicorn.library import (
     INS_SYSENTER,
 )
 from xenolith.engine.unicorn.machine import EmulatedMachine
+from xenolith.machine.native_code import Sizes, load_beside
 
 _KERNEL_ADDRESSES = (0xFFFF_8000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF)
 
@@ -124,22 +124,24 @@ class TrapSink(Protocol):
 @cache
 def load_traps() -> ctypes.CDLL:
     """The C hooks beside this module."""
-    for path in Path(__file__).parent.glob("_traps*.so"):
-        hooks = ctypes.CDLL(str(path))
-        hooks.xenolith_pv_sizes.restype = c_uint64
-        if hooks.xenolith_pv_sizes() != ctypes.sizeof(TrapContext) << 32 | ctypes.sizeof(VcpuState):
-            raise EngineError("the engine's C hooks are of another version: reinstall xenolith")
-        hooks.xenolith_pv_resume.argtypes = [c_void_p]
-        hooks.xenolith_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
-        hooks.xenolith_pv_read.argtypes = [c_void_p, c_uint64, c_void_p, c_uint64]
-        hooks.xenolith_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
-        hooks.xenolith_pv_load_data_segment.argtypes = [c_void_p, c_int, c_uint32]
-        hooks.xenolith_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
-        hooks.xenolith_pv_fail_safe.restype = None
-        hooks.xenolith_pv_reload_data_segments.argtypes = [c_void_p]
-        hooks.xenolith_pv_reload_data_segments.restype = None
-        return hooks
-    raise EngineError("the engine's C hooks are not built: reinstall xenolith with a C compiler")
+    hooks = load_beside(
+        __file__,
+        "_traps",
+        "the engine's C code",
+        EngineError,
+        ctypes.CDLL,
+        Sizes("xenolith_pv_sizes", ctypes.sizeof(TrapContext) << 32 | ctypes.sizeof(VcpuState)),
+    )
+    hooks.xenolith_pv_resume.argtypes = [c_void_p]
+    hooks.xenolith_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
+    hooks.xenolith_pv_read.argtypes = [c_void_p, c_uint64, c_void_p, c_uint64]
+    hooks.xenolith_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
+    hooks.xenolith_pv_load_data_segment.argtypes = [c_void_p, c_int, c_uint32]
+    hooks.xenolith_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
+    hooks.xenolith_pv_fail_safe.restype = None
+    hooks.xenolith_pv_reload_data_segments.argtypes = [c_void_p]
+    hooks.xenolith_pv_reload_data_segments.restype = None
+    return hooks
 
 
 class PrivateRange(Protocol):
