@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 
 $(BIN)/.installed: pyproject.toml setup.py $(shell find src -name '*.[ch]')
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
+	echo '#include <stdio.h>' | $(CC) -E - >/dev/null 2>&1 || scripts/need-packages gcc libc6-dev
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(BIN)/python -m compileall -q src

@@ -104,6 +104,9 @@ class PvGuest:
         self.faults.append(("gp", error_code))
         return self._skip(13)
 
+    def empty_descriptor(self, _selector: int) -> bool:
+        return False
+
     def invalid_opcode(self) -> bool:
         self.faults.append(("ud",))
         return self._skip(6)

@@ -21,6 +21,7 @@ VCPUS = {
     "corners/grants": 1,
     "corners/hello": 1,
     "corners/linear_tables": 1,
+    "corners/ports": 1,
     "corners/traps": 1,
     "faults/page_tables": 1,
 }

@@ -13,7 +13,15 @@ from .harness import PvGuestDomain
 
 pytestmark = pytest.mark.guest
 
-VCPUS = {"breakpoints": 1, "grants": 1, "hello": 1, "ldt": 1, "linear_tables": 1, "traps": 1}
+VCPUS = {
+    "breakpoints": 1,
+    "grants": 1,
+    "hello": 1,
+    "ldt": 1,
+    "linear_tables": 1,
+    "ports": 1,
+    "traps": 1,
+}
 
 
 @pytest.mark.parametrize("name", VCPUS)

@@ -236,7 +236,7 @@ def test_a_vcpu_does_not_start_with_flags_that_are_xens(guest: SmallPvDomain) ->
     address = guest.write(DATA + 1, VCPU_GUEST_CONTEXT.pack(context))
     assert guest.hypercall(Hypercall.vcpu_op, VcpuOp.initialise, 1, address) == 0
     vcpu = guest.domain.vcpus[1]
-    assert vcpu.iopl == 3
+    assert vcpu.port_access.level == 3
     vcpu.engine_vcpu.run()
     assert guest.events.reasons == [ShutdownReason.crash]
     assert vcpu.registers.rbx == ARITHMETIC_AND_DF | NT | AC | ID | IF | ALWAYS_SET

@@ -116,3 +116,13 @@ class PhysdevSetIopl(NamedTuple):
 
 
 PHYSDEV_SET_IOPL = Layout(PhysdevSetIopl, "struct physdev_set_iopl", HEADER)
+
+
+class PhysdevSetIobitmap(NamedTuple):
+    """The bitmap of the ports, one bit each, that a PV vCPU's programs may not use."""
+
+    bitmap: ULONG
+    nr_ports: U32
+
+
+PHYSDEV_SET_IOBITMAP = Layout(PhysdevSetIobitmap, "struct physdev_set_iobitmap", HEADER)

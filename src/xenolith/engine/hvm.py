@@ -23,6 +23,7 @@ class Vector(IntEnum):
 
     DE = 0
     UD = 6
+    NP = 11
     GP = 13
     PF = 14
 

@@ -78,7 +78,10 @@ class TrapHandler(Protocol):
         """SYSCALL out of the kernel, except iret; RIP is already behind it."""
 
     def general_protection(self, error_code: int) -> bool:
-        """#GP in the kernel: a privileged instruction, perhaps."""
+        """#GP in the kernel or a program: a privileged instruction, perhaps."""
+
+    def empty_descriptor(self, selector: int) -> bool:
+        """A selector names an entry of the LDT that shows nothing: whether something is there now."""
 
     def invalid_opcode(self) -> bool:
         """#UD in the kernel or a program: forced emulation, perhaps."""
@@ -123,6 +126,13 @@ class PvRegisters(Protocol):
     def rflags(self) -> int:
         """The flags register, arithmetic flags computed."""
 
+    @property
+    def long_mode(self) -> bool:
+        """Whether a 64-bit code segment is running."""
+
+    def segment_base(self, number: int) -> int:
+        """The base of a segment register by its number in instructions: ES CS SS DS FS GS."""
+
     def general(self, number: int) -> int:
         """A general register by its number in instructions: RAX RCX RDX RBX RSP RBP RSI RDI R8..."""
 
@@ -141,6 +151,10 @@ class PvVcpu(EngineVcpu, Protocol):
     gs_base_kernel: int
     gs_base_user: int
     """Segment bases; from the handler of a trap only."""
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether the guest's kernel is running, and not a program; from the handler of a trap only."""
 
     def reset(self, state: PvCpuState) -> None:
         """Start over with these registers at the next run."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import TWO, parse_options
+from xenolith.cli import single_request
+from xenolith.cli.command import TWO
 from xenolith.toolstack.client import Toolstack
 
 NAME = "block-resize"
@@ -16,7 +17,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Have the disk's backend look at its image."""
-    domain, disk = parse_options(arguments, SHORT, LONG, TWO).operands
-    with Toolstack.connect() as toolstack:
-        toolstack.measure_disk(toolstack.resolve(domain), disk)
-    return 0
+    return single_request.of_domain(arguments, TWO, Toolstack.measure_disk)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import TWO, parse_options
-from xenolith.toolstack.client import Toolstack
+from xenolith.cli import single_request
+from xenolith.cli.command import TWO
 
 NAME = "cpupool-cpu-add"
 SYNOPSIS = "CPUPOOL CPUS"
@@ -17,8 +17,6 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Add the CPUs."""
-    options = parse_options(arguments, SHORT, LONG, TWO)
-    pool, cpus = options.operands
-    with Toolstack.connect() as toolstack:
-        toolstack.cpus.add_cpus_to_cpupool(pool, cpus)
-    return 0
+    return single_request.of_daemon(
+        arguments, TWO, lambda toolstack, pool, cpus: toolstack.cpus.add_cpus_to_cpupool(pool, cpus)
+    )

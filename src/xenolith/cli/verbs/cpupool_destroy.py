@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import ONE, parse_options
-from xenolith.toolstack.client import Toolstack
+from xenolith.cli import single_request
+from xenolith.cli.command import ONE
 
 NAME = "cpupool-destroy"
 SYNOPSIS = "CPUPOOL"
@@ -17,7 +17,6 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Remove the pool."""
-    options = parse_options(arguments, SHORT, LONG, ONE)
-    with Toolstack.connect() as toolstack:
-        toolstack.cpus.destroy_cpupool(options.operands[0])
-    return 0
+    return single_request.of_daemon(
+        arguments, ONE, lambda toolstack, pool: toolstack.cpus.destroy_cpupool(pool)
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import TWO, parse_options
-from xenolith.toolstack.client import Toolstack
+from xenolith.cli import single_request
+from xenolith.cli.command import TWO
 
 NAME = "cpupool-migrate"
 SYNOPSIS = "DOMAIN CPUPOOL"
@@ -14,8 +14,6 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Move the domain."""
-    options = parse_options(arguments, SHORT, LONG, TWO)
-    domain, pool = options.operands
-    with Toolstack.connect() as toolstack:
-        toolstack.cpus.migrate_to_cpupool(toolstack.resolve(domain), pool)
-    return 0
+    return single_request.of_domain(
+        arguments, TWO, lambda toolstack, domid, pool: toolstack.cpus.migrate_to_cpupool(domid, pool)
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import NONE, parse_options
-from xenolith.toolstack.client import Toolstack
+from xenolith.cli import single_request
+from xenolith.cli.command import NONE
 
 NAME = "cpupool-numa-split"
 SYNOPSIS = ""
@@ -17,7 +17,6 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Split the host."""
-    parse_options(arguments, SHORT, LONG, NONE)
-    with Toolstack.connect() as toolstack:
-        toolstack.cpus.split_cpupools_by_node()
-    return 0
+    return single_request.of_daemon(
+        arguments, NONE, lambda toolstack: toolstack.cpus.split_cpupools_by_node()
+    )

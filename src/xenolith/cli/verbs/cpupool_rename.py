@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import TWO, parse_options
-from xenolith.toolstack.client import Toolstack
+from xenolith.cli import single_request
+from xenolith.cli.command import TWO
 
 NAME = "cpupool-rename"
 SYNOPSIS = "CPUPOOL NEW-NAME"
@@ -14,8 +14,6 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Rename the pool."""
-    options = parse_options(arguments, SHORT, LONG, TWO)
-    pool, name = options.operands
-    with Toolstack.connect() as toolstack:
-        toolstack.cpus.rename_cpupool(pool, name)
-    return 0
+    return single_request.of_daemon(
+        arguments, TWO, lambda toolstack, pool, name: toolstack.cpus.rename_cpupool(pool, name)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import TWO, parse_options
+from xenolith.cli import single_request
+from xenolith.cli.command import TWO
 from xenolith.toolstack.client import Toolstack
 
 NAME = "rename"
@@ -16,8 +17,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Rename the domain."""
-    options = parse_options(arguments, SHORT, LONG, TWO)
-    domain, name = options.operands
-    with Toolstack.connect() as toolstack:
-        toolstack.rename(toolstack.resolve(domain), name)
-    return 0
+    return single_request.of_domain(arguments, TWO, Toolstack.rename)

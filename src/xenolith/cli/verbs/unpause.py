@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import ONE, parse_options
+from xenolith.cli import single_request
+from xenolith.cli.command import ONE
 from xenolith.toolstack.client import Toolstack
 
 NAME = "unpause"
@@ -16,7 +17,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Unpause the domain."""
-    options = parse_options(arguments, SHORT, LONG, ONE)
-    with Toolstack.connect() as toolstack:
-        toolstack.unpause(toolstack.resolve(options.operands[0]))
-    return 0
+    return single_request.of_domain(arguments, ONE, Toolstack.unpause)

@@ -114,7 +114,7 @@ class UnicornRegisters:
         self.file[number] = value & _MASK64
 
     def segment_base(self, number: int) -> int:
-        """The base of a segment register, by its place in CPUX86State."""
+        """The base of a segment register, by its place in CPUX86State; up to GS its number in instructions."""
         start = number * _SEGMENT_BYTES + _SEGMENT_BASE
         return int.from_bytes(self._segments[start : start + 8], "little")
 

@@ -13,6 +13,7 @@ from xenolith.hypervisor.pv.memory import XEN_FRAMES, PvMemory
 from xenolith.hypervisor.pv.native_mmu import NativeMmu
 from xenolith.hypervisor.pv.page_table import PageTables
 from xenolith.hypervisor.pv.page_type import PageType, PageTypes
+from xenolith.hypervisor.pv.ports import Ports
 from xenolith.hypervisor.pv.register_dump import register_dump
 from xenolith.hypervisor.pv.vcpu import PvVcpu
 from xenolith.hypervisor.release import XEN_MAJOR, XEN_MINOR
@@ -52,6 +53,7 @@ class PvDomain(Domain):
         self.types.is_granted = self.grants.is_pinned
         self._no_info = memory.allocate_frame()
         memory.types.remove(self._no_info)
+        self.ports = Ports()
         self.rings: dict[int, str] = {}
         """The domain's own rings by their ports: ``console`` and ``xenstore``."""
         for vcpu_id in range(parameters.max_vcpus):

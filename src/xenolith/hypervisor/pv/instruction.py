@@ -1,6 +1,6 @@
 """Takes an instruction of the guest's apart, as far as those need it that the hypervisor does in its place.
 
-The encodings are those of the Intel SDM, volume 2, in 64-bit mode. Where an instruction accesses memory the
+The encodings are those of the Intel SDM, volume 2. Where an instruction accesses memory the
 processor has said at which address, so that need not be computed.
 """
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _LONGEST = 15
 _OPERAND_SIZE, _ADDRESS_SIZE, _REX = 0x66, 0x67, range(0x40, 0x50)
-_OTHER_PREFIXES = frozenset({0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, _ADDRESS_SIZE, 0xF0, 0xF2, 0xF3})
+_SEGMENTS = {0x26: 0, 0x2E: 1, 0x36: 2, 0x3E: 3, 0x64: 4, 0x65: 5}
+_REPEAT = frozenset({0xF2, 0xF3})
+_PREFIXES = frozenset({_OPERAND_SIZE, _ADDRESS_SIZE, 0xF0, *_SEGMENTS, *_REPEAT})
 _REX_W, _REX_R, _REX_B = 8, 4, 1
 _REGISTER_MOD = 3
 _SIB_FOLLOWS, _DISPLACEMENT_ONLY = 4, 5
@@ -33,6 +35,21 @@ class Instruction(NamedTuple):
     rex: int
     operand_size: int
     """Of operands that are not bytes: 2, 4 or 8."""
+    address_size: int
+    """2, 4 or 8."""
+    prefixes: bytes
+    """But REX."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it has a REP prefix."""
+        return not _REPEAT.isdisjoint(self.prefixes)
+
+    @property
+    def segment(self) -> int | None:
+        """The segment register, in the order of instructions, that a prefix names."""
+        named = [_SEGMENTS[prefix] for prefix in self.prefixes if prefix in _SEGMENTS]
+        return named[-1] if named else None
 
     @property
     def register(self) -> int:
@@ -82,13 +99,17 @@ def fetch(vcpu: PvVcpu, address: int) -> bytes:
     return b""
 
 
-def decode(code: bytes) -> Instruction | None:
-    """Split off prefixes and opcode; None where the bytes end too early."""
-    at, rex, size = 0, 0, 4
-    while at < len(code) and (code[at] == _OPERAND_SIZE or code[at] in _OTHER_PREFIXES):
-        size = 2 if code[at] == _OPERAND_SIZE else size
+def decode(code: bytes, word: int = 8) -> Instruction | None:
+    """Split off prefixes and opcode, of code whose addresses are of 8 bytes or 4; None where it ends too early."""
+    at, rex, size, address_size = 0, 0, 4, word
+    while at < len(code) and code[at] in _PREFIXES:
+        if code[at] == _OPERAND_SIZE:
+            size = 2
+        elif code[at] == _ADDRESS_SIZE:
+            address_size = word // 2
         at += 1
-    if at < len(code) and code[at] in _REX:
+    prefixes = code[:at]
+    if word == 8 and at < len(code) and code[at] in _REX:
         rex = code[at]
         size = 8 if rex & _REX_W else size
         at += 1
@@ -101,4 +122,5 @@ def decode(code: bytes) -> Instruction | None:
             return None
         opcode = 0x0F00 | code[at]
         at += 1
-    return Instruction(opcode, code[at:].ljust(_LONGEST, b"\0"), at, rex, size)
+    tail = code[at:].ljust(_LONGEST, b"\0")
+    return Instruction(opcode, tail, at, rex, size, address_size, prefixes)

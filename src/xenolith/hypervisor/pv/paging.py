@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from xenolith.abi.errno import Errno, XenError
-from xenolith.engine.pv import PvRegisters
 from xenolith.hypervisor.guest_access import LONG_WORD
 from xenolith.machine.address import PAGE_SIZE, GuestVirt
 from xenolith.machine.memory import MachineMemory
@@ -15,13 +16,26 @@ _XEN_START, _XEN_END = 0xFFFF_8000_0000_0000, 0xFFFF_8800_0000_0000
 _TOP = 0x1FFFF
 
 
+class PageTableRoot(Protocol):
+    """What says which page tables are looked at."""
+
+    @property
+    def cr3(self) -> int:
+        """The machine address of the table of level 4."""
+
+
+def may_be_mapped(address: int) -> bool:
+    """Whether an address is canonical and not Xen's."""
+    return address >> 47 in (0, _TOP) and not _XEN_START <= address < _XEN_END
+
+
 class PvPaging:
     """Copies to and from the address space that the vCPU's CR3 selects, less what of it is Xen's."""
 
     word = LONG_WORD
     """See GuestAccess."""
 
-    def __init__(self, memory: MachineMemory, registers: PvRegisters) -> None:
+    def __init__(self, memory: MachineMemory, registers: PageTableRoot) -> None:
         self._view = memory.view
         self._words = memory.view.cast("Q")
         self._size = memory.size
@@ -84,7 +98,7 @@ class PvPaging:
 
     def slot(self, address: int) -> tuple[int, int]:
         """As :meth:`leaf`, but the entry may be not present."""
-        if address >> 47 not in (0, _TOP) or _XEN_START <= address < _XEN_END:
+        if not may_be_mapped(address):
             raise _fault(address)
         table = self._registers.cr3 & _ADDRESS
         words = self._words

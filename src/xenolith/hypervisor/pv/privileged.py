@@ -12,64 +12,55 @@ from typing import TYPE_CHECKING
 from xenolith.abi.errno import XenError
 from xenolith.engine.hvm import GuestException
 from xenolith.hypervisor.pv.instruction import Instruction, decode, fetch
+from xenolith.hypervisor.pv.port_access import PageFault
+from xenolith.hypervisor.pv.port_instructions import (
+    read_port,
+    read_string,
+    write_port,
+    write_string,
+)
+from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.pv.vcpu import PvVcpu
+
+    Action = Callable[[PvVcpu, Instruction], int | None]
+    """Returns how many bytes of operands follow the opcode, or None if the instruction is the guest's fault."""
 
 _LOW32 = (1 << 32) - 1
 _MASK64 = (1 << 64) - 1
 
 _XSETBV_MODRM = 0xD1
-_TIMER_COUNTERS = range(0x40, 0x43)
-"""A timer that stands still at 0: Linux gives up on it at once, but reads one that is not there 50,000 times."""
+_CS = 1
 
 
 def emulate(vcpu: PvVcpu) -> bool:
     """Do the instruction at RIP, if it is one of those; False leaves everything as it was."""
     registers = vcpu.registers
-    instruction = decode(fetch(vcpu, registers.rip))
+    if registers.long_mode:
+        mask = _MASK64
+        instruction = decode(fetch(vcpu, registers.rip))
+    else:
+        mask = _LOW32
+        address = registers.segment_base(_CS) + registers.rip & mask
+        instruction = decode(fetch(vcpu, address), word=4)
     if instruction is None:
         return False
-    action = _ACTIONS.get(instruction.opcode)
+    actions = _ACTIONS if vcpu.engine_vcpu.in_kernel else _ACTIONS_OF_PROGRAMS
+    action = actions.get(instruction.opcode)
     if action is None:
         return False
     try:
         operands = action(vcpu, instruction)
+    except PageFault as fault:
+        vcpu.page_fault(GuestVirt(fault.address), fault.error_code)
+        return True
     except (GuestException, XenError):
         return False
     if operands is None:
         return False
-    registers.rip = registers.rip + instruction.length + operands & _MASK64
+    registers.rip = registers.rip + instruction.length + operands & mask
     return True
-
-
-def _in(vcpu: PvVcpu, instruction: Instruction) -> int | None:
-    """IN: there is no device that could answer, so all lines are high."""
-    if not vcpu.may_use_ports:
-        return None
-    registers = vcpu.registers
-    if _port(vcpu, instruction) in _TIMER_COUNTERS:
-        registers.rax &= ~0xFF
-    elif not instruction.opcode & 1:
-        registers.rax |= 0xFF
-    elif instruction.operand_size == 2:
-        registers.rax |= 0xFFFF
-    else:
-        registers.rax = _LOW32
-    return _port_operands(instruction)
-
-
-def _port(vcpu: PvVcpu, instruction: Instruction) -> int:
-    return vcpu.registers.rdx & 0xFFFF if instruction.opcode & 8 else instruction.tail[0]
-
-
-def _out(vcpu: PvVcpu, instruction: Instruction) -> int | None:
-    return _port_operands(instruction) if vcpu.may_use_ports else None
-
-
-def _port_operands(instruction: Instruction) -> int:
-    """The port is an immediate byte, or in DX where bit 3 of the opcode says so."""
-    return 0 if instruction.opcode & 8 else 1
 
 
 def _nothing(_vcpu: PvVcpu, _instruction: Instruction) -> int:
@@ -79,7 +70,7 @@ def _nothing(_vcpu: PvVcpu, _instruction: Instruction) -> int:
 
 def _flag(vcpu: PvVcpu, _instruction: Instruction) -> int | None:
     """CLI and STI change nothing: the kernel's interrupt flag is in its vcpu_info."""
-    return 0 if vcpu.may_use_ports else None
+    return 0 if vcpu.port_access.is_privileged else None
 
 
 def _clts(vcpu: PvVcpu, _instruction: Instruction) -> int:
@@ -133,17 +124,25 @@ def _xsetbv(vcpu: PvVcpu, instruction: Instruction) -> int | None:
     return 1 if known and vcpu.write_extended_control(registers.rcx & _LOW32, value) else None
 
 
-_ACTIONS: dict[int, Callable[[PvVcpu, Instruction], int | None]] = {
-    0xE4: _in,
-    0xE5: _in,
-    0xEC: _in,
-    0xED: _in,
-    0xE6: _out,
-    0xE7: _out,
-    0xEE: _out,
-    0xEF: _out,
+_ACTIONS_OF_PROGRAMS: dict[int, Action] = {
+    0x6C: read_string,
+    0x6D: read_string,
+    0x6E: write_string,
+    0x6F: write_string,
+    0xE4: read_port,
+    0xE5: read_port,
+    0xEC: read_port,
+    0xED: read_port,
+    0xE6: write_port,
+    0xE7: write_port,
+    0xEE: write_port,
+    0xEF: write_port,
     0xFA: _flag,
     0xFB: _flag,
+}
+"""What a kernel may let its programs do."""
+
+_ACTIONS: dict[int, Action] = _ACTIONS_OF_PROGRAMS | {
     0x0F01: _xsetbv,
     0x0F06: _clts,
     0x0F09: _nothing,
@@ -154,4 +153,3 @@ _ACTIONS: dict[int, Callable[[PvVcpu, Instruction], int | None]] = {
     0x0F30: _wrmsr,
     0x0F32: _rdmsr,
 }
-"""Each returns how many bytes of operands follow the opcode, or None if the instruction is the guest's fault."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
-from xenolith.abi.physdev import PHYSDEV_SET_IOPL, PhysdevOp
+from xenolith.abi.physdev import PHYSDEV_SET_IOBITMAP, PHYSDEV_SET_IOPL, PhysdevOp
 from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.pv.paging import may_be_mapped
 from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.pv.vcpu import PvVcpu
 
-_KERNEL_IOPL, _HIGHEST_IOPL = 1, 3
+_HIGHEST_IOPL, _PORTS = 3, 0x10000
 
 
 def fpu_taskswitch(vcpu: PvVcpu, on: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
@@ -37,10 +38,16 @@ def get_debugreg(vcpu: PvVcpu, number: int, _a2: int, _a3: int, _a4: int, _a5: i
 
 def physdev_op(vcpu: PvVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """physdev_op(cmd, arg): I/O privilege; there are no devices."""
-    if cmd != PhysdevOp.set_iopl:
+    if cmd == PhysdevOp.set_iopl:
+        level = read_struct(vcpu.paging, PHYSDEV_SET_IOPL, GuestVirt(argument)).iopl
+        if level > _HIGHEST_IOPL:
+            raise XenError(Errno.EINVAL, f"I/O privilege level {level}")
+        vcpu.port_access.level = level
+    elif cmd == PhysdevOp.set_iobitmap:
+        asked = read_struct(vcpu.paging, PHYSDEV_SET_IOBITMAP, GuestVirt(argument))
+        if asked.nr_ports > _PORTS or not may_be_mapped(asked.bitmap):
+            raise XenError(Errno.EINVAL, f"a bitmap of {asked.nr_ports} ports at {asked.bitmap:#x}")
+        vcpu.port_access.set_bitmap(GuestVirt(asked.bitmap), asked.nr_ports)
+    else:
         raise XenError(Errno.ENOSYS, f"physical device operation {cmd}")
-    level = read_struct(vcpu.paging, PHYSDEV_SET_IOPL, GuestVirt(argument)).iopl
-    if level > _HIGHEST_IOPL:
-        raise XenError(Errno.EINVAL, f"I/O privilege level {level}")
-    vcpu.iopl = max(level, _KERNEL_IOPL) if level else 0
     return 0

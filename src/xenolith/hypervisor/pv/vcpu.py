@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.features import Feature
 from xenolith.abi.xen import VCPU_INFO, VmAssistType
+from xenolith.engine.hvm import Vector
 from xenolith.engine.pv import PvCpuState, PvRegisters
 from xenolith.engine.pv import PvVcpu as EnginePvVcpu
 from xenolith.hypervisor.hypercalls.dispatch import dispatch
@@ -19,6 +20,7 @@ from xenolith.hypervisor.pv.instruction import fetch
 from xenolith.hypervisor.pv.msr_policy import PvMsrPolicy
 from xenolith.hypervisor.pv.page_type import PageType
 from xenolith.hypervisor.pv.paging import PvPaging
+from xenolith.hypervisor.pv.port_access import PortAccess
 from xenolith.hypervisor.pv.vcpu_context import read_vcpu_context
 from xenolith.hypervisor.pv.writable_page_table import emulate_store
 from xenolith.hypervisor.vcpu import Vcpu
@@ -35,6 +37,7 @@ _RFLAGS_IOPL_SHIFT = 12
 _RFLAGS_ITS_OWN, _RFLAGS_IF = 0x244DD7, 0x200
 """What a guest sets with POPF; the rest is Xen's, as in arch_set_info_guest()."""
 _CR0_TS = 8
+_PF_USER = 4
 _CR4 = 0x620
 """PAE, OSFXSR and OSXMMEXCPT."""
 _CR4_OSXSAVE = 1 << 18
@@ -77,7 +80,7 @@ class PvVcpu(Vcpu):
         self.registers = self.engine_vcpu.registers
         self.paging = PvPaging(domain.memory.machine, self.registers)
         self.debug = DebugRegisters(self.engine_vcpu)
-        self.iopl = 0
+        self.port_access = PortAccess(domain.memory.machine, self.engine_vcpu)
         self._gdt: list[Mfn] = []
         self._ldt: list[Mfn] = []
         self._uses: list[Mfn] = []
@@ -112,6 +115,17 @@ class PvVcpu(Vcpu):
         )
         registers.rip = registers.rip + len(_FORCED_CPUID) & _MASK64
         return True
+
+    def empty_descriptor(self, _selector: int) -> bool:
+        """See TrapHandler."""
+        return False
+
+    def page_fault(self, address: GuestVirt, error_code: int) -> None:
+        """From the handler of a trap: have the instruction at RIP raise #PF."""
+        if self.info is not None:
+            self.info[_CR2 : _CR2 + 8] = address.to_bytes(8, "little")
+        user = 0 if self.engine_vcpu.in_kernel else _PF_USER
+        self.engine_vcpu.inject(Vector.PF, error_code | user)
 
     def write_protected(self, address: GuestVirt) -> bool:
         """See TrapHandler: stores to page tables of level 1 are done as updates."""
@@ -170,7 +184,7 @@ class PvVcpu(Vcpu):
                 types.put(mfn)
             raise
         self._gdt = list(state.gdt)
-        self.iopl = state.rflags >> _RFLAGS_IOPL_SHIFT & 3
+        self.port_access.level = state.rflags >> _RFLAGS_IOPL_SHIFT & 3
         rflags = state.rflags & _RFLAGS_ITS_OWN | _RFLAGS_IF
         self.engine_vcpu.reset(replace(state, rflags=rflags))
         self.initialised = True
@@ -234,11 +248,6 @@ class PvVcpu(Vcpu):
         for mfn in old:
             types.put(mfn)
         return new
-
-    @property
-    def may_use_ports(self) -> bool:
-        """Whether the kernel has asked for the ports and for CLI and STI; it runs at level 1 of Xen's."""
-        return self.iopl >= 1
 
     def read_control(self, number: int) -> int | None:
         """A control register as the kernel sees it; None where it cannot."""

@@ -162,8 +162,7 @@ static void exception(struct trap_context *context, uint32_t vector, uint32_t er
         special(context)->cr0 &= ~(uint64_t)CR0_TS;
     if (might_be_software(context, vector, error_code) && is_software(context))
         return;
-    if (((vector == VECTOR_GP && vcpu->in_kernel) || vector == VECTOR_UD)
-        && context->on_fault(vector, error_code, 0))
+    if ((vector == VECTOR_GP || vector == VECTOR_UD) && context->on_fault(vector, error_code, 0))
         return;
     bounce_exception(context, vector, error_code, rip);
 }

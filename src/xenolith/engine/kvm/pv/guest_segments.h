@@ -62,19 +62,28 @@ static void toggle_mode(struct trap_context *context)
     vcpu->other_gs_base = base;
 }
 
+static uint64_t copy_descriptor(const struct trap_context *context, uint32_t selector)
+{
+    const uint64_t *pages = selector & 4 ? context->vcpu->ldt : context->vcpu->gdt;
+    uint32_t offset = selector & 0xfff8;
+    const uint8_t *host = machine(context, pages[offset / PAGE_SIZE] + offset % PAGE_SIZE, 8);
+    uint64_t descriptor = 0;
+
+    if (host)
+        memcpy(&descriptor, host, 8);
+    return descriptor;
+}
+
 /* The descriptor that a selector of privilege level 3 names; 0 where there is none. */
 static uint64_t read_descriptor(const struct trap_context *context, uint32_t selector)
 {
-    const struct vcpu *vcpu = context->vcpu;
-    uint32_t offset = selector & 0xfff8;
-    uint64_t descriptor = 0;
-    const uint8_t *host;
+    uint64_t descriptor;
 
-    if (selector & 4 && offset + 7 > vcpu->ldt_limit)
+    if (selector & 4 && (selector & 0xfff8) + 7 > context->vcpu->ldt_limit)
         return 0;
-    host = machine(context, (selector & 4 ? vcpu->ldt : vcpu->gdt)[offset / PAGE_SIZE] + offset % PAGE_SIZE, 8);
-    if (host)
-        memcpy(&descriptor, host, 8);
+    descriptor = copy_descriptor(context, selector);
+    if (!descriptor && selector & 4 && context->on_fault(VECTOR_NP, selector & 0xffff, 0))
+        descriptor = copy_descriptor(context, selector); /* that page is only now shown */
     /* not those of ring 0 */
     return (descriptor >> 45 & 3) == 3 ? descriptor : 0;
 }

@@ -105,6 +105,10 @@ class _Guest:
         """See TrapHandler."""
         return False
 
+    def empty_descriptor(self, selector: int) -> bool:
+        """See TrapHandler."""
+        return False
+
     def invalid_opcode(self) -> bool:
         """See TrapHandler: the end of what makes hypercalls that nobody hears of."""
         self.hypercall()

@@ -37,6 +37,7 @@ class KvmPvRegisters:
     def __init__(self, state: VcpuState, special: SpecialRegisters) -> None:
         self._state = state
         self._special = special
+        self._segments = special.es, special.cs, special.ss, special.ds, special.fs, special.gs
         start = VcpuState.registers.offset
         self.file = (
             memoryview(state).cast("B")[start : start + ctypes.sizeof(state.registers)].cast("Q")
@@ -60,6 +61,16 @@ class KvmPvRegisters:
         """The flags register."""
         value: int = self._state.rflags
         return value
+
+    @property
+    def long_mode(self) -> bool:
+        """Whether a 64-bit code segment is running."""
+        return bool(self._special.cs.l)
+
+    def segment_base(self, number: int) -> int:
+        """The base of a segment register by its number in instructions."""
+        base: int = self._segments[number].base
+        return base
 
     def general(self, number: int) -> int:
         """A general register by its number in instructions."""

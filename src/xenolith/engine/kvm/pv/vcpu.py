@@ -54,6 +54,11 @@ class KvmPvVcpu:
         self._bad_selectors: tuple[int, int, int, int] | None = None
         """Of its data segments, as it starts."""
 
+    @property
+    def in_kernel(self) -> bool:
+        """See PvVcpu."""
+        return bool(self.state.in_kernel)
+
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
         if not self._started:

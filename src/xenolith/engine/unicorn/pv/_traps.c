@@ -290,7 +290,7 @@ static void other_exception(struct trap_context *context, uint32_t vector, uint3
         bounce_exception(context, vector, 0, *context->rip);
         return;
     }
-    if ((vector == VECTOR_GP && vcpu->in_kernel) || vector == VECTOR_UD) {
+    if (vector == VECTOR_GP || vector == VECTOR_UD) {
         if (context->on_fault(vector, error_code, 0))
             return;
     }

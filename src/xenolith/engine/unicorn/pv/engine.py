@@ -175,6 +175,8 @@ class UnicornPvEngine:
                 return handler.write_protected(GuestVirt(address))
             if vector == Vector.GP:
                 return handler.general_protection(error_code)
+            if vector == Vector.NP:
+                return handler.empty_descriptor(error_code)
             return handler.invalid_opcode()
         except BaseException as failure:
             self._fail(failure)

@@ -92,6 +92,8 @@ static uint64_t read_descriptor(const struct trap_context *context, uint32_t sel
 
     if (offset + 7 > table->limit || !copy(context, table->base + offset, &descriptor, 8, 0))
         return 0;
+    if (!descriptor && selector & 4 && context->on_fault(VECTOR_NP, selector & 0xffff, 0))
+        copy(context, table->base + offset, &descriptor, 8, 0); /* that page is only now shown */
     return descriptor;
 }
 

@@ -18,6 +18,7 @@
 #define VECTOR_OF 4
 #define VECTOR_UD 6
 #define VECTOR_NM 7
+#define VECTOR_NP 11
 #define VECTOR_GP 13
 #define VECTOR_PF 14
 #define PUSHES_ERROR_CODE 0x00227d00u /* by vector: 8, 10 to 14, 17, 21 */

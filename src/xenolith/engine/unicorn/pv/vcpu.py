@@ -43,6 +43,11 @@ class UnicornPvVcpu:
         self._ldt_limit = 0
         self._breakpoints: tuple[Sequence[int], int] = ((), 0)
 
+    @property
+    def in_kernel(self) -> bool:
+        """See PvVcpu."""
+        return bool(self.state.in_kernel)
+
     def reset(self, state: PvCpuState) -> None:
         """See PvVcpu."""
         self.initial = state
