@@ -1,21 +1,30 @@
-"""What the verbs of Xen's other schedulers have in common: none of those is in use, in any pool."""
+"""What the verbs of Xen's other schedulers have in common: none of those is in use, in any pool.
+
+As with xl, a list is empty then, and all that is asked of a pool or a domain fails.
+"""
 
 from __future__ import annotations
 
-from xenolith.cli.command import CommandError, Options
+from collections.abc import Mapping
+
+from xenolith.cli.command import NONE, CommandError, parse_options
 from xenolith.toolstack.client import Toolstack
 
 
-def refuse_unless_listing(scheduler: str, options: Options, of_pools: str) -> int:
-    """Return 0 for a list, which has no pool in it; CommandError for what is asked of a pool or a domain.
+def refuse_unless_listing(
+    scheduler: str, arguments: list[str], short: str, long: Mapping[str, str], *, narrowing: str
+) -> int:
+    """Return 0 for a list; CommandError for anything else.
 
-    ``of_pools`` are the letters of the options that narrow a list; -s asks for a pool's parameters.
+    ``short`` and ``long`` are the verb's SHORT and LONG, ``narrowing`` is the letter of the
+    option that narrows a list to one pool.
     """
+    given = parse_options(arguments, short, long, NONE).given
     with Toolstack.connect() as toolstack:
-        if "d" in options:
-            toolstack.resolve(options.given["d"])
-        elif options.given.keys() <= set(of_pools) - {"s"}:
-            for letter in options.given:
-                toolstack.cpus.cpupool(options.given[letter])
+        if "d" in given:
+            toolstack.resolve(given["d"])
+        elif given.keys() <= {narrowing}:
+            for pool in given.values():
+                toolstack.cpus.cpupool(pool)
             return 0
     raise CommandError(f"The scheduler {scheduler} is not in use: all pools have credit")

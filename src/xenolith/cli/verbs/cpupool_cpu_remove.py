@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xenolith.cli import single_request
 from xenolith.cli.command import TWO
+from xenolith.toolstack.client_cpus import CpuRequests
 
 NAME = "cpupool-cpu-remove"
 SYNOPSIS = "CPUPOOL CPUS"
@@ -17,6 +18,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Remove the CPUs."""
-    return single_request.of_daemon(
-        arguments, TWO, lambda toolstack, pool, cpus: toolstack.cpus.remove_cpus_from_cpupool(pool, cpus)
-    )
+    return single_request.of_cpupools(arguments, TWO, CpuRequests.remove_cpus_from_cpupool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xenolith.cli import single_request
 from xenolith.cli.command import ONE
+from xenolith.toolstack.client_cpus import CpuRequests
 
 NAME = "cpupool-destroy"
 SYNOPSIS = "CPUPOOL"
@@ -17,6 +18,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Remove the pool."""
-    return single_request.of_daemon(
-        arguments, ONE, lambda toolstack, pool: toolstack.cpus.destroy_cpupool(pool)
-    )
+    return single_request.of_cpupools(arguments, ONE, CpuRequests.destroy_cpupool)

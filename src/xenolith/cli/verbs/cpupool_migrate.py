@@ -15,5 +15,7 @@ LONG: dict[str, str] = {}
 def run(arguments: list[str]) -> int:
     """Move the domain."""
     return single_request.of_domain(
-        arguments, TWO, lambda toolstack, domid, pool: toolstack.cpus.migrate_to_cpupool(domid, pool)
+        arguments,
+        TWO,
+        lambda toolstack, domid, pool: toolstack.cpus.migrate_to_cpupool(domid, pool),
     )

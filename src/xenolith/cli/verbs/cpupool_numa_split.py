@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xenolith.cli import single_request
 from xenolith.cli.command import NONE
+from xenolith.toolstack.client_cpus import CpuRequests
 
 NAME = "cpupool-numa-split"
 SYNOPSIS = ""
@@ -17,6 +18,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Split the host."""
-    return single_request.of_daemon(
-        arguments, NONE, lambda toolstack: toolstack.cpus.split_cpupools_by_node()
-    )
+    return single_request.of_cpupools(arguments, NONE, CpuRequests.split_cpupools_by_node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xenolith.cli import single_request
 from xenolith.cli.command import TWO
+from xenolith.toolstack.client_cpus import CpuRequests
 
 NAME = "cpupool-rename"
 SYNOPSIS = "CPUPOOL NEW-NAME"
@@ -14,6 +15,4 @@ LONG: dict[str, str] = {}
 
 def run(arguments: list[str]) -> int:
     """Rename the pool."""
-    return single_request.of_daemon(
-        arguments, TWO, lambda toolstack, pool, name: toolstack.cpus.rename_cpupool(pool, name)
-    )
+    return single_request.of_cpupools(arguments, TWO, CpuRequests.rename_cpupool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from xenolith.cli.command import NONE, parse_options
 from xenolith.cli.other_scheduler import refuse_unless_listing
 
 NAME = "sched-rtds"
@@ -30,5 +29,4 @@ LONG = {
 
 def run(arguments: list[str]) -> int:
     """List nothing, or fail."""
-    options = parse_options(arguments, SHORT, LONG, NONE)
-    return refuse_unless_listing("rtds", options, "c")
+    return refuse_unless_listing("rtds", arguments, SHORT, LONG, narrowing="c")
