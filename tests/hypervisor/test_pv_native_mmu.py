@@ -106,7 +106,7 @@ class Side:
         self.registers = Registers()
         self.vcpu: Any = SimpleNamespace(
             registers=self.registers,
-            paging=PvPaging(self.memory, self.registers),  # type: ignore[arg-type]
+            paging=PvPaging(self.memory, self.registers),
             engine_vcpu=SimpleNamespace(set_rflags=self._set_rflags),
             handlers=PV_HANDLERS,
             domain=SimpleNamespace(

@@ -72,6 +72,26 @@ def test_programs_of_32_bits_run(pv: Terminal, call: bytes) -> None:
     assert seen.endswith("42\n")
 
 
+IOPERM_OF_0X80 = bytes.fromhex("b865000000 bb80000000 b901000000 ba01000000 cd80")
+"""mov eax, 101; mov ebx, 0x80; mov ecx, 1; mov edx, 1; int 0x80"""
+IOPL_3 = bytes.fromhex("b86e000000 bb03000000 cd80")
+EXIT_WITH_IN_OF_0X80 = bytes.fromhex("b800000000 e480 89c3 b801000000 cd80")
+"""mov eax, 0; in al, 0x80; mov ebx, eax; mov eax, 1; int 0x80"""
+
+
+@pytest.mark.parametrize(
+    ("right", "status"),
+    [(IOPERM_OF_0X80, 255), (IOPL_3, 255), (b"", 128 + signal.SIGSEGV)],
+    ids=["ioperm", "iopl", "neither"],
+)
+def test_programs_use_ports_that_their_kernel_lets_them_use(
+    pv: Terminal, right: bytes, status: int
+) -> None:
+    image = "".join(f"\\x{byte:02x}" for byte in elf32(right + EXIT_WITH_IN_OF_0X80))
+    seen = pv.run(f"printf '{image}' > /ports; chmod +x /ports; /ports; echo $?")
+    assert seen.endswith(f"{status}\n")
+
+
 def test_it_takes_an_nmi(shared_host: Host, pv: Terminal) -> None:
     shared_host.xl("trigger", "pv", "nmi", 0)
     eventually(lambda: "NMI received" in pv.run("dmesg | tail -n 5"), lambda: pv.run("dmesg"))
