@@ -236,6 +236,14 @@ def test_a_file_in_the_place_of_a_link_is_left_alone(
     assert "cloud is in the way" in capsys.readouterr().err
 
 
+def test_a_link_that_cannot_be_followed_is_replaced(
+    run: Callable[..., int], tmp_path: Path
+) -> None:
+    (tmp_path / "cloud").symlink_to("x" * 300)
+    assert run("cloud", "--link-into", tmp_path) == 0
+    assert (tmp_path / "cloud" / "vmlinuz").exists()
+
+
 def test_the_program_makes_all_flavours_unless_told_which(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

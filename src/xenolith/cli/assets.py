@@ -70,7 +70,8 @@ def _flavours(chosen: list[str] | str) -> list[str]:
 
 def _link(guest: Guest, directory: Path) -> None:
     link = directory / guest.flavour
-    if link.exists() and not link.is_symlink():
+    # In this order: the guest of whoever had this checkout before may be in nobody else's reach.
+    if not link.is_symlink() and link.exists():
         raise BuildError(f"{link} is in the way: it is no symbolic link")
     try:
         directory.mkdir(parents=True, exist_ok=True)
