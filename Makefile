@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 .PHONY: run assets grub debian debian-image test test-packages test-fast test-slow test-nested check bench clean
 
 $(BIN)/.installed: pyproject.toml setup.py $(shell find src -name '*.[ch]')
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/need-packages python3-venv
-	echo '#include <stdio.h>' | $(CC) -E - >/dev/null 2>&1 || scripts/need-packages gcc libc6-dev
+	@missing=; $(PYTHON) -c 'import ensurepip' 2>/dev/null || missing=python3-venv; \
+	echo '#include <stdio.h>' | $(CC) -E - >/dev/null 2>&1 || missing="$$missing gcc libc6-dev"; \
+	scripts/need-packages $$missing
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(BIN)/python -m compileall -q src
