@@ -410,3 +410,12 @@ def test_output_that_cannot_be_written_is_one_sentence(daemon: ScriptedDaemon) -
         )
     assert done.returncode == 1
     assert done.stderr == "Error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_it_needs_no_standard_streams(closed: str, daemon: ScriptedDaemon) -> None:
+    command = f"{sys.executable} -m xenolith.cli.xl list {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == (0 if ">&-" in closed.replace("2>", "") else 4)
+    assert [method for method, _ in daemon.calls] == ["list"]

@@ -6,11 +6,10 @@ standard error and an exit status: 1 for what failed, 2 for a command line that 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
-from xenolith.cli import vhd_verbs
+from xenolith.cli import standard_streams, vhd_verbs
 from xenolith.cli.command import CommandError, HelpRequested, UsageError
 from xenolith.storage.errors import ImageError
 
@@ -26,14 +25,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Run a command about images, its output complete; return the exit status however it ends."""
+    standard_streams.open_closed()
     try:
         status = command(arguments)
-        sys.stdout.flush()
+        standard_streams.finish_output()
     except (CommandError, ImageError) as error:
         return fail(str(error), FAILED)
     except BrokenPipeError:
-        # The interpreter must not meet the same failure again when it flushes at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        standard_streams.give_up_output()
         return FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

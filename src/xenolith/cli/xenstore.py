@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import NamedTuple
 
 from xenolith.abi.errno import Errno
+from xenolith.cli import standard_streams
 from xenolith.machine.run_dir import xenstored_socket
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.tools import commands
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None, socket_path: str | None = None) -> i
 
     The server's socket is ``socket_path``, else that of machine.run_dir.
     """
+    standard_streams.open_closed()
     program, *arguments = sys.argv if argv is None else argv
     name = os.path.basename(program)
     try:
@@ -72,6 +74,7 @@ def main(argv: Sequence[str] | None = None, socket_path: str | None = None) -> i
         if verb not in _COMMANDS:
             raise CommandError(f"unknown mode {verb}")
         _run(_COMMANDS[verb], os.path.basename(program), arguments, socket_path)
+        _StandardOutput().flush()
     except CommandError as error:
         if error.args:
             print(f"{name}: {error}", file=sys.stderr)
@@ -85,7 +88,7 @@ def _run(command: _Command, shown: str, arguments: list[str], socket_path: str |
     usage = f"Usage: {shown} [-h] {command.usage}"
     options, rest = _parse(command, arguments, usage)
     if "h" in options:
-        print(usage)
+        _StandardOutput().write(os.fsencode(f"{usage}\n"))
         return
     if not rest and command.run is not commands.ls:
         raise CommandError(usage)
@@ -97,9 +100,6 @@ def _run(command: _Command, shown: str, arguments: list[str], socket_path: str |
         raise CommandError(f"xs_open: {error.strerror or error}") from None
     try:
         _execute(client, command, options, rest)
-    except BrokenPipeError:
-        # Whoever read our output has had enough; the interpreter flushes once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise CommandError(f"the connection to xenstored is lost: {error}") from None
     finally:
@@ -122,13 +122,34 @@ def _parse(command: _Command, arguments: list[str], usage: str) -> tuple[dict[st
     return options, rest
 
 
+class _StandardOutput:
+    """Standard output, whose failures are told from those of the connection."""
+
+    def write(self, data: bytes) -> None:
+        """Write; CommandError if that cannot be."""
+        self._attempt(lambda: sys.stdout.buffer.write(data))
+
+    def flush(self) -> None:
+        """Write what is left; CommandError if that cannot be."""
+        self._attempt(sys.stdout.flush)
+
+    def _attempt(self, writing: Callable[[], object]) -> None:
+        try:
+            writing()
+        except OSError as error:
+            standard_streams.give_up_output()
+            if isinstance(error, BrokenPipeError):
+                # Whoever read our output has had enough, and knows it.
+                raise CommandError from None
+            raise CommandError(f"the output cannot be written: {error.strerror}") from None
+
+
 def _execute(
     client: Client, command: _Command, options: dict[str, str], arguments: list[str]
 ) -> None:
     """Run a command; again and again if others interfere with its transaction."""
     if len(arguments) < command.atomic_from:
-        command.run(Call(client, 0, options, arguments, sys.stdout.buffer, _width()))
-        sys.stdout.buffer.flush()
+        command.run(Call(client, 0, options, arguments, _StandardOutput(), _width()))
         return
     done = False
     while not done:
@@ -142,8 +163,7 @@ def _execute(
             raise
         finally:
             if done:
-                sys.stdout.buffer.write(output.getvalue())
-                sys.stdout.buffer.flush()
+                _StandardOutput().write(output.getvalue())
 
 
 def _commit(client: Client, transaction: int) -> bool:

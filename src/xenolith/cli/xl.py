@@ -10,7 +10,7 @@ import getopt
 import os
 import sys
 
-from xenolith.cli import verbs
+from xenolith.cli import standard_streams, verbs
 from xenolith.cli.command import CommandError, HelpRequested, Interrupted, UsageError, Verb
 from xenolith.toolstack.client import ToolstackError
 
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     if argv is not None:
         return _guarded(argv)
+    standard_streams.open_closed()
     status = _guarded(sys.argv[1:])
     # The interpreter's tidying up would take milliseconds, and a signal that comes meanwhile
     # would make what is done look as if it had been stopped.
@@ -38,7 +39,7 @@ def _guarded(arguments: list[str]) -> int:
     """Run a command, its output complete; return the exit status for every way in which it ends."""
     try:
         status = _main(arguments)
-        sys.stdout.flush()
+        standard_streams.finish_output()
     except OSError as error:
         return _without_output(error)
     except Interrupted as interrupted:
@@ -52,8 +53,7 @@ def _without_output(error: OSError) -> int:
     """End after standard output could not be written; whoever closed a pipe knows already."""
     if not isinstance(error, BrokenPipeError):
         print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)
-    # The interpreter must not meet the same failure again when it flushes at its exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    standard_streams.give_up_output()
     return FAILED
 
 

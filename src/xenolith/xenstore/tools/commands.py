@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 from xenolith.xenstore.errors import XenstoreError
 from xenolith.xenstore.tools.client import Client
@@ -22,6 +22,16 @@ class CommandError(Exception):
     """The command failed; the message, if any, is for the user."""
 
 
+class Output(Protocol):
+    """Where a command prints."""
+
+    def write(self, data: bytes, /) -> object:
+        """Print; CommandError if that cannot be."""
+
+    def flush(self) -> None:
+        """Have it seen now; CommandError if that cannot be."""
+
+
 class Call(NamedTuple):
     """One execution of a command, within a transaction or none (0)."""
 
@@ -30,7 +40,7 @@ class Call(NamedTuple):
     options: dict[str, str]
     """Values by option letter; empty for options without one."""
     arguments: Sequence[str]
-    output: BinaryIO
+    output: Output
     width: int
     """How many columns ls may use."""
 
