@@ -52,6 +52,7 @@ def nothing(**_params: Any) -> None:
     [
         (["nonsense"], 1, "Error: there is no command 'nonsense', see 'xl help'"),
         (["lsit"], 1, "Error: there is no command 'lsit' (did you mean 'list'?)"),
+        (["save", "deb", "file"], 1, "Error: xl save is not supported by Xenolith yet"),
         (["mem"], 1, "Error: 'mem' may be any of mem-set, mem-max"),
         (["-x", "list"], 1, "Error: option -x not recognized among the global options"),
         (["-N", "list"], 1, "Error: xl list does not implement -N (dry run)"),
@@ -112,6 +113,8 @@ def test_help_lists_every_verb_in_the_form_that_completion_scripts_read(
     assert [line.split()[0] for line in lines[4:]] == list(verbs.VERBS)
     assert all(line.startswith(f" {line.split()[0]:<19} ") for line in lines[4:])
     assert main(["-h"]) == 0
+    assert capsys.readouterr().out == listing
+    assert main(["help", "--long"]) == 0
     assert capsys.readouterr().out == listing
     assert main([]) == 1
     assert capsys.readouterr().out == listing
@@ -419,3 +422,7 @@ def test_it_needs_no_standard_streams(closed: str, daemon: ScriptedDaemon) -> No
     assert done.stderr == ""
     assert done.stdout.count("\n") == (0 if ">&-" in closed.replace("2>", "") else 4)
     assert [method for method, _ in daemon.calls] == ["list"]
+
+
+def test_verbs_are_either_there_or_absent() -> None:
+    assert not set(verbs.ABSENT) & set(verbs.VERBS)

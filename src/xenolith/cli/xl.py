@@ -97,6 +97,8 @@ def _run(verb: Verb, arguments: list[str]) -> int:
 def _unknown_verb(name: str, candidates: list[str]) -> str:
     if candidates:
         return f"'{name}' may be any of {', '.join(candidates)}"
+    if name in verbs.ABSENT:
+        return f"xl {name} is not supported by Xenolith yet"
     import difflib  # noqa: PLC0415 - it is slow to import and hardly ever needed
 
     near = difflib.get_close_matches(name, verbs.VERBS, n=1)

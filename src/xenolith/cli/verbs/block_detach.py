@@ -6,13 +6,13 @@ from xenolith.cli.command import TWO, parse_options
 from xenolith.toolstack.client import Toolstack
 
 NAME = "block-detach"
-SYNOPSIS = "[--force] DOMAIN DISK"
+SYNOPSIS = "[-f] DOMAIN DISK"
 HELP = """\
 Detach a disk from a domain
 DISK is its name, such as xvdb, or its number.
---force                 Do not wait for the guest to let go of it.
+-f, --force             Do not wait for the guest to let go of it.
 """
-SHORT = ""
+SHORT = "f"
 LONG = {"force": "f"}
 
 

@@ -6,12 +6,13 @@ from xenolith.cli import verbs
 from xenolith.cli.command import AT_MOST_ONE, CommandError, Verb, parse_options
 
 NAME = "help"
-SYNOPSIS = "[COMMAND]"
+SYNOPSIS = "[--long] [COMMAND]"
 HELP = """\
 Print the list of commands, or what one of them does
+--long                  Accepted: the list has all of them anyway.
 """
 SHORT = ""
-LONG: dict[str, str] = {}
+LONG = {"long": "l"}
 
 
 def run(arguments: list[str]) -> int:

@@ -6,12 +6,12 @@ from xenolith.cli.command import TWO, parse_options
 from xenolith.toolstack.client import Toolstack
 
 NAME = "network-detach"
-SYNOPSIS = "[--force] DOMAIN DEVID|MAC"
+SYNOPSIS = "[-f] DOMAIN DEVID|MAC"
 HELP = """\
 Detach a network interface from a domain
---force                 Do not wait for the guest to let go of it.
+-f, --force             Do not wait for the guest to let go of it.
 """
-SHORT = ""
+SHORT = "f"
 LONG = {"force": "f"}
 
 
