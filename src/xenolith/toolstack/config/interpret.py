@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from xenolith.bootloader.errors import BootError
 from xenolith.bootloader.options import parse_options
+from xenolith.toolstack.config import domain_name
 from xenolith.toolstack.config.disk import parse_disk
 from xenolith.toolstack.config.domain_config import (
     MAX_EVENT_CHANNELS,
@@ -34,9 +35,6 @@ from xenolith.toolstack.config.reader import Reader
 from xenolith.toolstack.config.vif2 import parse_vif2
 
 T = TypeVar("T")
-
-MAX_NAME = 200
-"""Bytes of UTF-8: file names of logs are made of it."""
 
 _PYGRUB = "pygrub"
 """However the path leads to it: it is built in."""
@@ -135,12 +133,9 @@ def _name(reader: Reader) -> str:
         if not reader.is_list("name"):
             reader.error("name", "missing: a domain needs a name")
         return ""
-    if not name.isprintable() or re.search(r"[\s/]", name) or name in (".", ".."):
-        reader.error("name", f"{name!a} holds a space, a slash or an unprintable character")
-    elif name.isascii() and name.isdigit():
-        reader.error("name", f"'{name}' would be taken for a domain ID")
-    elif len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
-        reader.error("name", f"longer than {MAX_NAME} bytes")
+    fault = domain_name.fault(name)
+    if fault is not None:
+        reader.error("name", fault)
     return name
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from xenolith.toolstack.config import domain_name
 from xenolith.toolstack.daemon import domain_files
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -17,9 +17,6 @@ FIRST_RESERVED = 0x7FF0
 DOM0_NAME = "Domain-0"
 
 _ENDS_KEPT = 1000
-
-_BAD_NAME = re.compile(r"[\x00-\x20/\x7f]")
-_MAX_NAME_BYTES = 200
 
 
 class DomainTable:
@@ -83,12 +80,9 @@ class DomainTable:
 
     def check_name(self, name: str) -> None:
         """DaemonError unless a domain may get this name."""
-        if (
-            not name
-            or _BAD_NAME.search(name)
-            or len(name.encode(errors="replace")) > _MAX_NAME_BYTES
-        ):
-            raise DaemonError(f"{name!r} cannot be the name of a domain")
+        fault = domain_name.fault(name)
+        if fault is not None:
+            raise DaemonError(f"This cannot be the name of a domain: {fault}")
         if name == DOM0_NAME:
             raise DaemonError(f"{DOM0_NAME} is the name of the host itself")
         holder = self.by_name(name)
