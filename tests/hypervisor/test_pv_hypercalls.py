@@ -56,6 +56,11 @@ def update(guest: SmallPvDomain, *requests: tuple[int, int]) -> tuple[int, int]:
     return result, int.from_bytes(guest.read(DATA, 4, 0xF00), "little")
 
 
+def test_what_follows_a_number_of_entries_is_stale(guest: SmallPvDomain) -> None:
+    """Linux up to 5.15 writes a field of 32 bits into a buffer that it has used before."""
+    assert mmuext(guest, MmuextCommand.SET_LDT, 0, 0xFFFF8880_00000000) == 0
+
+
 def test_a_page_can_be_made_a_table_used_and_given_back(guest: SmallPvDomain) -> None:
     table = guest.mfn(SPARE)
     assert mmuext(guest, MmuextCommand.PIN_L1_TABLE, table) == 0

@@ -64,6 +64,11 @@ class MmuextOp(NamedTuple):
     arg1: ULONG
     arg2: ULONG
 
+    @property
+    def nr_ents(self) -> int:
+        """The second argument where it is a number of entries, of 32 bits: what follows it is stale."""
+        return self.arg2 & 0xFFFFFFFF
+
 
 MMUEXT_OP = Layout(
     MmuextOp, "struct mmuext_op", HEADER, {"arg1": "arg1.mfn", "arg2": "arg2.nr_ents"}
