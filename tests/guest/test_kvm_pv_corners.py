@@ -20,6 +20,7 @@ PATIENCE = 120.0
 VCPUS = {
     "corners/grants": 1,
     "corners/hello": 1,
+    "corners/ldt": 1,
     "corners/linear_tables": 1,
     "corners/ports": 1,
     "corners/traps": 1,

@@ -65,6 +65,9 @@ class PvCpuState:
     """Gates by CallbackType."""
     gdt: Sequence[Mfn] = ()
     """The frames of its descriptor table, to be mapped read-only by the engine."""
+    ldt_address: GuestVirt = GuestVirt(0)  # noqa: RUF009 - it is an integer
+    ldt_entries: int = 0
+    """Its local descriptor table, which the hypervisor sets once the vCPU has been reset."""
 
 
 class TrapHandler(Protocol):
@@ -189,6 +192,9 @@ class PvVcpu(EngineVcpu, Protocol):
 
     def set_ldt(self, frames: Sequence[Mfn | None], entries: int) -> None:
         """The frames of its local descriptor table; None where there is none to read."""
+
+    def show_ldt(self, frames: Sequence[Mfn | None]) -> None:
+        """Other frames of the same local descriptor table."""
 
     def load_user_gs(self, selector: int) -> None:
         """Load the GS of user mode; a null selector where it names no segment."""

@@ -32,7 +32,7 @@ static int mmu_update(struct mmu *mmu, struct native_trap *trap, uint64_t *reque
             return 0;
         else if (!xenolith_mmu_update_l1(mmu, mfn, address / 8 % ENTRIES, *value,
                                          kind == PRESERVE_AD ? ACCESSED | DIRTY : 0))
-            return -1;
+            return refused(mmu);
         *requests += 16;
         --*count;
     }
@@ -47,7 +47,7 @@ static int update_va_mapping(struct mmu *mmu, struct native_trap *trap, uint64_t
     if (!slot || !is_type(mmu, slot / PAGE_BYTES, TYPE_L1))
         return 0;
     if (!xenolith_mmu_update_l1(mmu, slot / PAGE_BYTES, slot / 8 % ENTRIES, value, 0))
-        return -1;
+        return refused(mmu);
     if ((flags & UVMF_MASK) == UVMF_FLUSH || ((flags & UVMF_MASK) == UVMF_INVLPG && trap->forget != FORGET_NOTHING)) {
         trap->forget = FORGET_ALL;
         *mmu->writable_dropped = 0;

@@ -51,6 +51,7 @@ class PvDomain(Domain):
         vcpus: list[PvVcpu] = []
         super().__init__(parameters, engine, memory, vcpus, events)
         self.types.is_granted = self.grants.is_pinned
+        self.types.hide_local_tables = self._hide_local_tables
         self._no_info = memory.allocate_frame()
         memory.types.remove(self._no_info)
         self.ports = Ports()
@@ -94,6 +95,10 @@ class PvDomain(Domain):
             yield self.memory.frame(Mfn(mfn))
         finally:
             self.types.put(mfn)
+
+    def _hide_local_tables(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.ldt.hide()
 
     def crash_vcpu(self, vcpu: PvVcpu, why: str) -> None:
         """A vCPU cannot go on: crash the domain, its registers in the log."""

@@ -26,7 +26,8 @@
 #define TYPE_SHIFT 28
 #define ABSENT (1u << 26)
 #define COUNT (ABSENT - 1)
-enum { TYPE_L1 = 1, TYPE_L4 = 4, TYPE_WRITABLE = 7 };
+enum { TYPE_L1 = 1, TYPE_L4 = 4, TYPE_SEG_DESC = 5, TYPE_WRITABLE = 7 };
+enum { HIDDEN, SHOWN, SHOWN_AND_UNMAPPED };
 
 #define XEN_START 0xffff800000000000u
 #define XEN_END 0xffff880000000000u
@@ -67,6 +68,7 @@ struct mmu {
     uint8_t *writable_dropped;
     uint64_t version; /* what xen_version says */
     struct table_changes *changes; /* NULL where the engine needs not be told */
+    uint8_t *local_tables;
 };
 
 /* For whoever hands the structure in: built from another version of this file, it would be something else. */
@@ -124,8 +126,14 @@ static void put_l1_entry(struct mmu *mmu, uint64_t entry)
 {
     uint64_t mfn = (entry & ADDRESS) / PAGE_BYTES;
 
-    if (!(entry & PRESENT) || !(entry & WRITABLE))
+    if (!(entry & PRESENT))
         return;
+    if (!(entry & WRITABLE)) {
+        /* PageTypes.unmapped */
+        if (*mmu->local_tables == SHOWN && is_type(mmu, mfn, TYPE_SEG_DESC))
+            *mmu->local_tables = SHOWN_AND_UNMAPPED;
+        return;
+    }
     if (!(--mmu->info[mfn] & COUNT)) {
         mmu->info[mfn] &= ABSENT;
         *mmu->writable_dropped = 1;
@@ -146,6 +154,12 @@ static void note_change(struct mmu *mmu, uint64_t *entry, uint64_t old, uint64_t
         changes->entries[changes->count++] = (uint64_t)((uint8_t *)entry - mmu->memory);
     else
         changes->too_many = 1;
+}
+
+/* What is refused may not be once LDTs are hidden, which is not done here: 0, or -1 where that is not so. */
+static int refused(const struct mmu *mmu)
+{
+    return *mmu->local_tables == SHOWN_AND_UNMAPPED ? 0 : -1;
 }
 
 /* PageTables.update_l1; whether it was allowed */

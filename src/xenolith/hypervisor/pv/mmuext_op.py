@@ -81,7 +81,7 @@ def _superpage(_vcpu: PvVcpu, _operation: MmuextOp) -> None:
 
 
 def _set_ldt(vcpu: PvVcpu, operation: MmuextOp) -> None:
-    vcpu.set_ldt(GuestVirt(operation.arg1), operation.nr_ents)
+    vcpu.ldt.use(GuestVirt(operation.arg1), operation.nr_ents)
 
 
 def _clear_page(vcpu: PvVcpu, operation: MmuextOp) -> None:

@@ -27,6 +27,7 @@ class _Mmu(ctypes.Structure):
         ("writable_dropped", c_void_p),
         ("version", c_uint64),
         ("changes", c_void_p),
+        ("local_tables", c_void_p),
     )
 
 
@@ -77,6 +78,7 @@ class NativeMmu:
             ctypes.addressof(c_uint8.from_buffer(types.writable_dropped)),
             version,
             changes.address if changes is not None else None,
+            ctypes.addressof(c_uint8.from_buffer(types.local_tables)),
         )
         self._address = ctypes.addressof(self._mmu)
 

@@ -58,6 +58,8 @@ class PageTables:
             return
         if kind is PageType.L1 and self._native is not None:
             index = self._native.validate_l1(mfn)
+            if index >= 0 and self._types.give_up_local_tables():
+                index = self._native.validate_l1(mfn)
             if index >= 0:
                 raise XenError(Errno.EINVAL, f"entry {index} of level 1")
             return
@@ -120,8 +122,8 @@ class PageTables:
         else:
             self._get_l1e(value)
             self._store(at, value | USER | old & kept)
-        if old & PRESENT and old & WRITABLE:
-            self._types.put((old & _ADDRESS) >> PAGE_SHIFT)
+        if old & PRESENT:
+            self._put_l1e(old)
 
     def _update_upper(self, kind: PageType, mfn: int, index: int, value: int, kept: int) -> None:
         if kind is PageType.L4 and index in _XEN_SLOTS:
@@ -151,6 +153,13 @@ class PageTables:
         elif not self._types.is_present(mfn):
             raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not the domain's")
 
+    def _put_l1e(self, entry: int) -> None:
+        target = (entry & _ADDRESS) >> PAGE_SHIFT
+        if entry & WRITABLE:
+            self._types.put(target)
+        else:
+            self._types.unmapped(target)
+
     def _get(self, table: int, kind: PageType, entry: int) -> None:
         """Count what an entry of ``table`` uses."""
         if kind is PageType.L1:
@@ -168,8 +177,7 @@ class PageTables:
     def _put(self, table: int, kind: PageType, entry: int) -> None:
         target = (entry & _ADDRESS) >> PAGE_SHIFT
         if kind is PageType.L1:
-            if entry & WRITABLE:
-                self._types.put(target)
+            self._put_l1e(entry)
         elif not self._linear.put(table, kind, target):
             self._types.put(target)
 

@@ -32,6 +32,9 @@ ABSENT = 1 << 26
 """The frame is not the guest's: the hypervisor's own, or given back."""
 COUNT = ABSENT - 1
 
+HIDDEN, SHOWN, SHOWN_AND_UNMAPPED = range(3)
+"""Of :attr:`PageTypes.local_tables`."""
+
 _MAP_NORESERVE = 0x4000
 
 
@@ -57,7 +60,11 @@ class PageTypes:
         self.invalidate: Callable[[Mfn, PageType], None]
         self.is_granted: Callable[[Mfn], bool] = lambda _mfn: False
         """Whether somebody uses a frame by a grant, so that it may not come to hold tables, nor be freed."""
+        self.hide_local_tables: Callable[[], None] = lambda: None
+        """Show no descriptors of LDTs to any processor until they are needed again."""
         self._flush = flush
+        self.local_tables = memoryview(bytearray(1))
+        """Whether descriptors of LDTs are shown, and a page with descriptors has been unmapped meanwhile."""
         self.writable_dropped = memoryview(bytearray(1))
         """1 if a frame that the guest could write has lost its last such use since the last flush."""
 
@@ -82,6 +89,8 @@ class PageTypes:
             raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not the domain's")
         info = self.info[mfn]
         if info & COUNT:
+            if info >> TYPE_SHIFT == PageType.SEG_DESC != kind and self.give_up_local_tables():
+                return self.get(mfn, kind)
             if info >> TYPE_SHIFT != kind:
                 raise XenError(
                     Errno.EINVAL,
@@ -133,6 +142,27 @@ class PageTypes:
             raise XenError(Errno.EINVAL, f"frame {mfn:#x} is not pinned")
         self.info[mfn] &= ~PINNED
         self.put(mfn)
+
+    def descriptors_shown(self) -> None:
+        """Descriptors of an LDT are shown to a processor."""
+        if self.local_tables[0] == HIDDEN:
+            self.local_tables[0] = SHOWN
+
+    def unmapped(self, mfn: int) -> None:
+        """A mapping of a frame that could not be written by it is gone."""
+        if self.local_tables[0] == SHOWN and self.type_of(mfn) is PageType.SEG_DESC:
+            self.local_tables[0] = SHOWN_AND_UNMAPPED
+
+    def give_up_local_tables(self) -> bool:
+        """Hide all LDTs, if a page with descriptors has been unmapped since they were shown; whether that is so.
+
+        Xen hides them as soon as such a page is unmapped. Here it is done when somebody wants the page.
+        """
+        if self.local_tables[0] != SHOWN_AND_UNMAPPED:
+            return False
+        self.local_tables[0] = HIDDEN
+        self.hide_local_tables()
+        return True
 
     def remove(self, mfn: Mfn) -> None:
         """Take a frame from the guest; what is still mapped of it stays counted."""

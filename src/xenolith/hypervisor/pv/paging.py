@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from xenolith.abi.errno import Errno, XenError
+from xenolith.engine.pv import PvVcpu
 from xenolith.hypervisor.guest_access import LONG_WORD
-from xenolith.machine.address import PAGE_SIZE, GuestVirt
+from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt
 from xenolith.machine.memory import MachineMemory
 
 _PRESENT, _WRITABLE, _ACCESSED, _DIRTY, _LARGE = 1, 2, 0x20, 0x40, 0x80
@@ -22,6 +23,18 @@ class PageTableRoot(Protocol):
     @property
     def cr3(self) -> int:
         """The machine address of the table of level 4."""
+
+
+class KernelTables:
+    """The page tables that a vCPU's kernel runs on, in whichever mode it is."""
+
+    def __init__(self, vcpu: PvVcpu) -> None:
+        self._vcpu = vcpu
+
+    @property
+    def cr3(self) -> int:
+        """See PageTableRoot."""
+        return self._vcpu.roots[0] << PAGE_SHIFT
 
 
 def may_be_mapped(address: int) -> bool:

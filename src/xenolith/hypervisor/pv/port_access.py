@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import XenError
 from xenolith.engine.pv import PvVcpu as EnginePvVcpu
-from xenolith.hypervisor.pv.paging import PvPaging
-from xenolith.machine.address import PAGE_SHIFT, GuestVirt
+from xenolith.hypervisor.pv.paging import KernelTables, PvPaging
+from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
     from xenolith.machine.memory import MachineMemory
@@ -39,7 +39,7 @@ class PortAccess:
         self._bitmap = GuestVirt(0)
         self._ports = 0
         self._vcpu = vcpu
-        self._kernel_memory = PvPaging(memory, _KernelTables(vcpu))
+        self._kernel_memory = PvPaging(memory, KernelTables(vcpu))
 
     def set_bitmap(self, address: GuestVirt, ports: int) -> None:
         """Let programs use those of the first ``ports`` ports whose bits are clear."""
@@ -63,14 +63,3 @@ class PortAccess:
         except XenError as error:
             raise PageFault(address) from error
         return not int.from_bytes(raw, "little") >> port % 8 & (1 << size) - 1
-
-
-class _KernelTables:
-    """The page tables of a vCPU's kernel, in whichever mode it is."""
-
-    def __init__(self, vcpu: EnginePvVcpu) -> None:
-        self._vcpu = vcpu
-
-    @property
-    def cr3(self) -> int:
-        return self._vcpu.roots[0] << PAGE_SHIFT

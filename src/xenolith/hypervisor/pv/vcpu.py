@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.errno import XenError
 from xenolith.abi.features import Feature
 from xenolith.abi.xen import VCPU_INFO, VmAssistType
 from xenolith.engine.hvm import Vector
@@ -17,14 +17,15 @@ from xenolith.hypervisor.pv.cpu_policy import PvCpuPolicy
 from xenolith.hypervisor.pv.debug_registers import DebugRegisters
 from xenolith.hypervisor.pv.hypercall_table import PV_HANDLERS
 from xenolith.hypervisor.pv.instruction import fetch
+from xenolith.hypervisor.pv.local_descriptors import LocalDescriptors
 from xenolith.hypervisor.pv.msr_policy import PvMsrPolicy
 from xenolith.hypervisor.pv.page_type import PageType
-from xenolith.hypervisor.pv.paging import PvPaging
+from xenolith.hypervisor.pv.paging import PvPaging, may_be_mapped
 from xenolith.hypervisor.pv.port_access import PortAccess
 from xenolith.hypervisor.pv.vcpu_context import read_vcpu_context
 from xenolith.hypervisor.pv.writable_page_table import emulate_store
 from xenolith.hypervisor.vcpu import Vcpu
-from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, Gfn, GuestVirt, Mfn
+from xenolith.machine.address import PAGE_SHIFT, Gfn, GuestVirt, Mfn
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.pv.domain import PvDomain
@@ -41,8 +42,8 @@ _PF_USER = 4
 _CR4 = 0x620
 """PAE, OSFXSR and OSXMMEXCPT."""
 _CR4_OSXSAVE = 1 << 18
-_LDT_ENTRIES = 8192
-_ENTRIES_PER_FRAME = 512
+_GP_TABLE, _GP_LDT = 7, 4
+"""Of the error code of #GP: which table the bad selector is of, and that this is the LDT."""
 _FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
 _MASK64 = (1 << 64) - 1
 _LOW32 = (1 << 32) - 1
@@ -80,9 +81,10 @@ class PvVcpu(Vcpu):
         self.registers = self.engine_vcpu.registers
         self.paging = PvPaging(domain.memory.machine, self.registers)
         self.debug = DebugRegisters(self.engine_vcpu)
-        self.port_access = PortAccess(domain.memory.machine, self.engine_vcpu)
+        machine = domain.memory.machine
+        self.port_access = PortAccess(machine, self.engine_vcpu)
+        self.ldt = LocalDescriptors(machine, domain.types, self.engine_vcpu)
         self._gdt: list[Mfn] = []
-        self._ldt: list[Mfn] = []
         self._uses: list[Mfn] = []
         policy = PvCpuPolicy(
             domain.engine.base_cpuid,
@@ -103,7 +105,9 @@ class PvVcpu(Vcpu):
 
     def general_protection(self, error_code: int) -> bool:
         """See TrapHandler."""
-        return not error_code and privileged.emulate(self)
+        if error_code:
+            return error_code & _GP_TABLE == _GP_LDT and self._descriptor_fault(error_code)
+        return privileged.emulate(self)
 
     def invalid_opcode(self) -> bool:
         """See TrapHandler: UD2 with ``xen`` behind it makes the next instruction the hypervisor's, if CPUID."""
@@ -116,9 +120,19 @@ class PvVcpu(Vcpu):
         registers.rip = registers.rip + len(_FORCED_CPUID) & _MASK64
         return True
 
-    def empty_descriptor(self, _selector: int) -> bool:
+    def empty_descriptor(self, selector: int) -> bool:
         """See TrapHandler."""
-        return False
+        return self.ldt.show(selector)
+
+    def _descriptor_fault(self, selector: int) -> bool:
+        """A selector of the LDT is bad: as in Xen, a descriptor that is not mapped is the guest's page fault."""
+        if self.ldt.show(selector):
+            return True
+        address = self.ldt.missing(selector)
+        if address is None or not may_be_mapped(address):
+            return False
+        self.page_fault(address, 0)
+        return True
 
     def page_fault(self, address: GuestVirt, error_code: int) -> None:
         """From the handler of a trap: have the instruction at RIP raise #PF."""
@@ -187,6 +201,8 @@ class PvVcpu(Vcpu):
         self.port_access.level = state.rflags >> _RFLAGS_IOPL_SHIFT & 3
         rflags = state.rflags & _RFLAGS_ITS_OWN | _RFLAGS_IF
         self.engine_vcpu.reset(replace(state, rflags=rflags))
+        if state.ldt_entries:
+            self.ldt.use(state.ldt_address, state.ldt_entries)
         self.initialised = True
 
     def load_kernel_root(self, mfn: Mfn) -> None:
@@ -211,28 +227,6 @@ class PvVcpu(Vcpu):
         """Use another descriptor table; XenError(EINVAL)."""
         self._gdt = self._replace_tables(self._gdt, frames)
         self.engine_vcpu.set_gdt(frames)
-
-    def set_ldt(self, address: GuestVirt, entries: int) -> None:
-        """Use the local descriptor table at a page of the kernel's; XenError(EINVAL).
-
-        A page that can be no part of one shows empty descriptors; as in Xen, that is no error.
-        """
-        if entries > _LDT_ENTRIES or address % PAGE_SIZE:
-            raise XenError(Errno.EINVAL, f"an LDT of {entries} entries at {address:#x}")
-        pages = -(-entries // _ENTRIES_PER_FRAME)
-        frames = [self._ldt_frame(GuestVirt(address + page * PAGE_SIZE)) for page in range(pages)]
-        for mfn in self._ldt:
-            self.domain.types.put(mfn)
-        self._ldt = [mfn for mfn in frames if mfn is not None]
-        self.engine_vcpu.set_ldt(frames, entries)
-
-    def _ldt_frame(self, address: GuestVirt) -> Mfn | None:
-        try:
-            mfn = Mfn(self.paging.translate(address) >> PAGE_SHIFT)
-            self.domain.types.get(mfn, PageType.SEG_DESC)
-        except XenError:
-            return None
-        return mfn
 
     def _replace_tables(self, old: list[Mfn], new: list[Mfn]) -> list[Mfn]:
         types = self.domain.types

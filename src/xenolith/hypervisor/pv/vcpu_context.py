@@ -17,6 +17,7 @@ from xenolith.abi.callback import CallbackType
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import PvCpuState, TrapGate
 from xenolith.hypervisor.guest_access import GuestAccess, read_struct
+from xenolith.hypervisor.pv.local_descriptors import check_local_table
 from xenolith.hypervisor.pv.traps import is_canonical, trap_gate
 from xenolith.machine.address import PAGE_SHIFT, GuestVirt, Mfn
 
@@ -46,6 +47,8 @@ def read_vcpu_context(access: GuestAccess, address: GuestVirt) -> PvCpuState:
         raise XenError(Errno.EINVAL, "an address of the context is not canonical")
     if context.gdt_ents > _MAX_GDT_ENTRIES:
         raise XenError(Errno.EINVAL, f"a GDT of {context.gdt_ents} entries")
+    if context.ldt_ents:
+        check_local_table(context.ldt_base, context.ldt_ents)
     user_root = context.ctrlreg[1] >> PAGE_SHIFT
     return PvCpuState(
         rip=GuestVirt(registers.rip),
@@ -68,6 +71,8 @@ def read_vcpu_context(access: GuestAccess, address: GuestVirt) -> PvCpuState:
         traps=_traps(context),
         callbacks=_callbacks(context),
         gdt=[Mfn(mfn) for mfn in context.gdt_frames[: -(-context.gdt_ents // _ENTRIES_PER_FRAME)]],
+        ldt_address=GuestVirt(context.ldt_base),
+        ldt_entries=context.ldt_ents,
     )
 
 

@@ -171,9 +171,13 @@ class KvmPvVcpu:
 
     def set_ldt(self, frames: Sequence[Mfn | None], entries: int) -> None:
         """See PvVcpu."""
-        self.state.ldt[:] = self._engine.area.map_ldt(self._number, frames)
+        self.show_ldt(frames)
         self.state.ldt_limit = 8 * entries - 1 if entries else 0
         self._load_ldt()
+
+    def show_ldt(self, frames: Sequence[Mfn | None]) -> None:
+        """See PvVcpu."""
+        self.state.ldt[:] = self._engine.area.map_ldt(self._number, frames)
         self._engine.flush_tlb()
 
     def load_user_gs(self, selector: int) -> None:

@@ -113,10 +113,15 @@ class UnicornPvVcpu:
 
     def set_ldt(self, frames: Sequence[Mfn | None], entries: int) -> None:
         """See PvVcpu."""
-        self._engine.area.map_ldt(self._number, frames)
         self._ldt_limit = 8 * entries - 1 if entries else 0
+        self.show_ldt(frames)
+        if self._engine.is_loaded(self):
+            self.registers.write_segment(_LDT, self._ldt_address, self._ldt_limit)
+
+    def show_ldt(self, frames: Sequence[Mfn | None]) -> None:
+        """See PvVcpu."""
+        self._engine.area.map_ldt(self._number, frames)
         self.state.flush = 1
-        self._load_tables()
 
     def load_user_gs(self, selector: int) -> None:
         """See PvVcpu."""
