@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packets import header_sum, ipv4, tcp4, tcp6, transport_sum, udp4, with_pseudo_sum, word_sum
 
 from xenolith.net.errors import FrameError
-from xenolith.net.frame import NOTHING, Frame, GsoType, Offload, OffloadFlag, unpack_offload
+from xenolith.net.frame import (
+    MAX_FRAME,
+    NOTHING,
+    Frame,
+    GsoType,
+    Offload,
+    OffloadFlag,
+    unpack_offload,
+)
 from xenolith.net.headers import find_headers
 from xenolith.net.software_offload import EVERYTHING, Ability, ones_complement_sum, settle
 
@@ -51,7 +61,7 @@ def test_a_receiver_that_is_able_gets_the_frame_as_it_is() -> None:
 
 @given(
     st.binary(min_size=1, max_size=9000),
-    st.integers(1, 2000),
+    st.integers(8, 2000),
     st.sampled_from([b"", b"\x01" * 12]),
     st.integers(0, 0xFFFFFFFF),
 )
@@ -94,6 +104,24 @@ def test_segments_carry_the_payload_and_are_right(
 def test_what_cannot_be_done_is_refused(offload: Offload) -> None:
     with pytest.raises(FrameError):
         settle(Frame(tcp4(b"payload"), offload), NOT_ABLE)
+
+
+def test_a_packet_is_not_cut_into_crumbs() -> None:
+    """A domain that sends it would have another one make 65,000 frames of it."""
+    whole = tcp4(b"x" * 65000)
+    with pytest.raises(FrameError):
+        settle(Frame(whole, large(whole, GsoType.TCPV4, 1)), NOT_ABLE)
+    assert len(settle(Frame(whole, large(whole, GsoType.TCPV4, 48)), NOT_ABLE)) == 1355
+
+
+@pytest.mark.parametrize(("make", "kind"), [(tcp4, GsoType.TCPV4), (tcp6, GsoType.TCPV6)])
+def test_a_packet_is_no_longer_than_its_header_can_say(
+    make: Callable[[bytes], bytes], kind: GsoType
+) -> None:
+    template = make(b"")
+    whole = template.ljust(MAX_FRAME, b"x")
+    with pytest.raises(FrameError):
+        settle(Frame(whole, large(whole, kind, 65535)), NOT_ABLE)
 
 
 def test_only_tcp_is_cut() -> None:

@@ -16,6 +16,9 @@ _CWR = 0x80
 _FLAGS = 13
 """Of the TCP header."""
 _VERSIONS: dict[int, int] = {GsoType.TCPV4: 4, GsoType.TCPV6: 6}
+_MOST_SEGMENTS = 2048
+"""Of one packet: with the smallest that Linux makes (tcp_min_snd_mss, 48 bytes) there are 1366."""
+_MAX_IP_PACKET = 65535
 
 
 class Ability(IntFlag):
@@ -72,6 +75,11 @@ def _check(size: int, offload: Offload, headers: Headers | None) -> None:
         raise FrameError(f"segments of type {offload.gso_type} are not those of this packet")
     if not offload.gso_size:
         raise FrameError("segments of no size")
+    if size - headers.ip > _MAX_IP_PACKET:
+        raise FrameError("the packet is longer than IP can say")
+    # Who receives has the work, and may not be who has asked for it.
+    if size - headers.payload > _MOST_SEGMENTS * offload.gso_size:
+        raise FrameError(f"segments of {offload.gso_size} bytes would be too many")
 
 
 def _is_transport_checksum(offload: Offload, headers: Headers) -> bool:
