@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from xenolith.abi.xen import (
     Hypercall,
     MulticallEntry,
 )
-from xenolith.hypervisor.hypercalls.dispatch import dispatch
+from xenolith.hypervisor.hypercalls.dispatch import call, dispatch
 from xenolith.hypervisor.release import XEN_MAJOR, XEN_MINOR
 from xenolith.machine.address import PAGE_SIZE
 
@@ -154,7 +155,20 @@ class TestDispatch:
         registers.rax = 12345
         dispatch(small.domain.vcpus[0])
         assert registers.rax == -Errno.ENOSYS & MASK
-        assert small.domain.unknown_hypercalls == {12345: 1}
+
+    def test_numbers_that_nobody_serves_cost_no_memory(self, small: SmallDomain) -> None:
+        """There are four billion of them, and a guest may try them all."""
+        vcpu = small.domain.vcpus[0]
+        call(vcpu, 1000, (0, 0, 0, 0, 0))
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for number in range(10_000, 20_000):
+                assert call(vcpu, number, (0, 0, 0, 0, 0)) == -Errno.ENOSYS
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before < 100_000
 
     def test_a_hypercall_number_has_32_bits(self, small: SmallDomain) -> None:
         registers = small.domain.vcpus[0].registers

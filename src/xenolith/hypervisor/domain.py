@@ -5,7 +5,6 @@ What makes it an HVM or a PV one is in hypervisor/hvm/ and hypervisor/pv/.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -116,7 +115,6 @@ class Domain:
         self.clock = SystemTime(engine.tsc)
         self.memory_map: tuple[E820Entry, ...] = ()
         self.tracer: Tracer | None = None
-        self.unknown_hypercalls: Counter[int] = Counter()
         self.scheduler = Scheduler(engine, self.clock, self.crash)
         self.watchdogs = Watchdogs(
             self.scheduler.timers,

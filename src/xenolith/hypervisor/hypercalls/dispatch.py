@@ -8,7 +8,6 @@ from xenolith.abi.errno import Errno, XenError
 from xenolith.hypervisor.guest_access import Continuation
 
 if TYPE_CHECKING:
-    from xenolith.hypervisor.hypercalls.table import Handler
     from xenolith.hypervisor.vcpu import Vcpu
 
 _MASK = (1 << 64) - 1
@@ -31,7 +30,7 @@ def dispatch(vcpu: Vcpu) -> None:
 def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
     """Perform one hypercall; the result, or the negated errno. Continuation passes through."""
     tracer = vcpu.domain.tracer
-    handler = vcpu.handlers.get(number) or _unserved(number)
+    handler = vcpu.handlers.get(number, _unserved)
     try:
         if tracer is None:
             result: int = handler(vcpu, *arguments)
@@ -41,14 +40,9 @@ def call(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> int:
         return -error.errno
 
 
-def _unserved(number: int) -> Handler:
-    """The handler of a number that has none."""
-
-    def refuse(vcpu: Any, _a1: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
-        vcpu.domain.unknown_hypercalls[number] += 1
-        raise XenError(Errno.ENOSYS, "not served")
-
-    return refuse
+def _unserved(_vcpu: Any, _a1: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
+    """The handler of the numbers that have none."""
+    raise XenError(Errno.ENOSYS, "not served")
 
 
 def _call_again(vcpu: Vcpu, number: int, arguments: tuple[int, ...]) -> None:
