@@ -194,9 +194,19 @@ def test_an_nmi_wakes_a_vcpu_that_has_halted_with_interrupts_off(pair: SmallDoma
     pair.start(1, CLI_HLT_COUNT)
     with pair.running():
         wait_until(lambda: state_of(pair, 1) == Runstate.offline)
-        pair.on_hypervisor_thread(pair.domain.vcpus[1].nmi)
+        pair.on_hypervisor_thread(pair.domain.lapics[1].nmi)
         wait_until(lambda: bool(pair.events.reasons))
     assert pair.events.reasons == [ShutdownReason.reboot]
+
+
+def test_an_nmi_from_outside_leaves_a_vcpu_down(pair: SmallDomain) -> None:
+    pair.start(0, SPIN)
+    pair.start(1, CLI_HLT_COUNT)
+    with pair.running():
+        wait_until(lambda: state_of(pair, 1) == Runstate.offline)
+        pair.on_hypervisor_thread(pair.domain.vcpus[1].nmi)
+        assert state_of(pair, 1) == Runstate.offline
+    assert not pair.events.reasons
 
 
 def test_an_nmi_does_not_start_a_vcpu_that_waits_for_a_start_up_ipi(pair: SmallDomain) -> None:

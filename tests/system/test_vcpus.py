@@ -63,6 +63,9 @@ def test_vcpus_are_added_and_taken_away(host: Host, guest: Terminal) -> None:
     eventually(lambda: online(host) == 1, lambda: states(host))
     assert processors(guest) == 1
     assert host.row("plug").vcpus == 1
+    host.xl("trigger", "plug", "nmi", 1)
+    assert guest.run("echo still here") == "still here\n"
+    assert online(host) == 1, "an NMI has brought a vCPU up"
     host.xl("vcpu-set", "plug", 2)
     plug(guest, 1)
     assert processors(guest) == 2

@@ -117,12 +117,10 @@ class Vcpu(ABC):
         return self.runstate.state != Runstate.offline
 
     def nmi(self) -> None:
-        """Take an NMI, which wakes a vCPU whatever it waits for."""
+        """Take an NMI, which wakes a vCPU whatever it waits for; one that is down takes it when it is up again."""
         self.engine_vcpu.inject_nmi()
         if self.is_up:
             self.domain.scheduler.wake(self)
-        elif self.initialised:
-            self.domain.scheduler.bring_up(self)
 
     def _tick(self) -> None:
         self.domain.event_channels.raise_virq(Virq.TIMER, self.id)

@@ -70,7 +70,7 @@ class PvhMachine(DomainMachine[HvmDomain]):
             raise ValueError(f"there is no vCPU {vcpu}")
         match name:
             case "nmi":
-                self._domain.nmi(vcpus[vcpu].lapic)
+                vcpus[vcpu].nmi()
             case "init":
                 self._domain.init(vcpus[vcpu].lapic)
             case "reset":

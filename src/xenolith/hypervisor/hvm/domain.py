@@ -79,8 +79,11 @@ class HvmDomain(Domain):
         self.scheduler.wake(self._owner(lapic))
 
     def nmi(self, lapic: LocalApic) -> None:
-        """Deliver an NMI."""
-        self._owner(lapic).nmi()
+        """Deliver an NMI, which gets a vCPU out of a halt with interrupts off, that being down."""
+        vcpu = self._owner(lapic)
+        vcpu.nmi()
+        if vcpu.initialised and not vcpu.is_up:
+            self.scheduler.bring_up(vcpu)
 
     def init(self, lapic: LocalApic) -> None:
         """INIT: the vCPU goes down until a start-up IPI; the last to go down powers the domain off."""

@@ -149,12 +149,6 @@ class PvVcpu(Vcpu):
         """See TrapHandler."""
         self.domain.crash_vcpu(self, why)
 
-    def nmi(self) -> None:
-        """See Vcpu. One that is down stays so."""
-        self.engine_vcpu.inject_nmi()
-        if self.is_up:
-            self.domain.scheduler.wake(self)
-
     def has_event(self) -> bool:
         """See Vcpu."""
         return self.info is not None and bool(self.info[_UPCALL_PENDING])
