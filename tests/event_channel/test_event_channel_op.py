@@ -409,7 +409,7 @@ def test_priorities_are_of_the_fifo_abi() -> None:
 
 def test_unknown_operations_and_bad_addresses() -> None:
     guest = Guest()
-    for cmd in (14, -1, 2**40):
+    for cmd in (14, -1, 2**31):
         with pytest.raises(XenError, match="ENOSYS"):
             event_channel_op(guest.table, guest, cmd, ARGUMENT)
     for cmd in EventChannelOp:

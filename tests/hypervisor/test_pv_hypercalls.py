@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Iterator, Sequence
 
@@ -59,6 +60,38 @@ def update(guest: SmallPvDomain, *requests: tuple[int, int]) -> tuple[int, int]:
 def test_what_follows_a_number_of_entries_is_stale(guest: SmallPvDomain) -> None:
     """Linux up to 5.15 writes a field of 32 bits into a buffer that it has used before."""
     assert mmuext(guest, MmuextCommand.SET_LDT, 0, 0xFFFF8880_00000000) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "narrow"),
+    [
+        (Hypercall.xen_version, (0,), {0}),
+        (Hypercall.vcpu_op, (VcpuOp.is_up, 0), {0, 1}),
+        (Hypercall.vm_assist, (0, 2), {0, 1}),
+        (Hypercall.get_debugreg, (6,), {0}),
+        (Hypercall.set_debugreg, (0, 0x1000), {0}),
+        (Hypercall.set_gdt, (0, 0), {1}),
+        (Hypercall.set_segment_base, (1, 0x1000), {0}),
+        (Hypercall.console_io, (0, 0, 0), {0, 1}),
+        (Hypercall.nmi_op, (1, 0), {0}),
+        (Hypercall.multicall, (0, 0), {1}),
+        (Hypercall.mmu_update, (0, 0, 0, DOMID_SELF), {1, 3}),
+        (Hypercall.mmuext_op, (0, 0, 0, DOMID_SELF), {1, 3}),
+        # These fail, since there is nothing at the address that they are given.
+        (Hypercall.callback_op, (0, 0), {0}),
+        (Hypercall.event_channel_op, (4, 0), {0}),
+        (Hypercall.physdev_op, (6, 0), {0}),
+        (Hypercall.sched_op, (3, 0), {0}),
+        (Hypercall.grant_table_op, (6, 0, 1), {0, 2}),
+    ],
+)
+def test_arguments_of_32_bits_have_anything_above_them(
+    guest: SmallPvDomain, number: Hypercall, arguments: tuple[int, ...], narrow: set[int]
+) -> None:
+    """A caller in C leaves there what a register held before."""
+    dirty = (0xABCD << 32 if index in narrow else 0 for index in range(len(arguments)))
+    result = guest.hypercall(number, *map(operator.or_, arguments, dirty))
+    assert result == guest.hypercall(number, *arguments) != -Errno.ENOSYS
 
 
 def test_a_page_can_be_made_a_table_used_and_given_back(guest: SmallPvDomain) -> None:

@@ -16,6 +16,9 @@ T = TypeVar("T", bound=tuple[Any, ...])
 
 LONG_WORD = 8
 
+UINT = 0xFFFFFFFF
+"""The part that counts of an argument which Xen declares as int or unsigned int: above it is anything."""
+
 
 class GuestAccess(Protocol):
     """The calling vCPU's view of its memory, through its own page tables."""

@@ -29,7 +29,7 @@ from xenolith.abi.event_channel import (
 from xenolith.abi.xen import DOMID_SELF
 from xenolith.hypervisor.event_channel.channel import Channel, ChannelState
 from xenolith.hypervisor.event_channel.table import EventChannelTable
-from xenolith.hypervisor.guest_access import GuestAccess, read_struct, write_struct
+from xenolith.hypervisor.guest_access import UINT, GuestAccess, read_struct, write_struct
 from xenolith.machine.address import Gfn, GuestVirt
 
 _SEND = int(EventChannelOp.send)
@@ -41,6 +41,7 @@ def event_channel_op(
     table: EventChannelTable, access: GuestAccess, cmd: int, argument: GuestVirt
 ) -> int:
     """Do one operation (EventChannelOp) on the struct at ``argument``; XenError, or 0."""
+    cmd &= UINT
     if cmd == _SEND:
         table.send(int.from_bytes(access.copy_from(argument, _PORT_SIZE), "little"))
     elif cmd == _UNMASK:

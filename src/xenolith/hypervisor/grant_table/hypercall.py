@@ -34,6 +34,7 @@ from xenolith.hypervisor.grant_table.guest_mapping import (
 from xenolith.hypervisor.grant_table.queries import QUERIES
 from xenolith.hypervisor.grant_table.table import GrantTable
 from xenolith.hypervisor.guest_access import (
+    UINT,
     Continuation,
     GuestAccess,
     layout_of,
@@ -47,8 +48,6 @@ _BATCH = 128
 
 _CMD_MASK = 0xFFF
 """The rest of the command is Xen's own, for continuations of cache_flush."""
-
-_U32 = 0xFFFFFFFF
 
 
 class Operation(NamedTuple):
@@ -70,7 +69,7 @@ def grant_table_op(
 
     ``own`` are operations that are not as an HVM domain's. Continuation when more remains than one batch.
     """
-    cmd, count = cmd & _U32, count & _U32
+    cmd, count = cmd & UINT, count & UINT
     if count >> 31 or (cmd & ~_CMD_MASK and cmd & _CMD_MASK != GrantTableOp.cache_flush):
         raise XenError(Errno.EINVAL, f"{count} grant table operations {cmd:#x}")
     query = QUERIES.get(cmd)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xenolith.abi.errno import Errno
 from xenolith.abi.xen import MULTICALL_ENTRY, Hypercall
 from xenolith.hypervisor.guest_access import (
+    UINT,
     Continuation,
     layout_of,
     read_struct,
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     from xenolith.hypervisor.vcpu import Vcpu
 
 _CALLS_AT_ONCE = 256
-_LOW32 = 0xFFFFFFFF
 
 
 def multicall(vcpu: Vcpu, calls: int, count: int, _a3: int, _a4: int, _a5: int) -> int:
     """multicall(call_list, nr_calls): in order; each entry gets its own result."""
     from xenolith.hypervisor.hypercalls.dispatch import call  # noqa: PLC0415 - the table holds us
 
-    count &= _LOW32
+    count &= UINT
     paging = vcpu.paging
     layout = layout_of(paging, MULTICALL_ENTRY)
     result_at = layout.offsets["result"]

@@ -13,7 +13,7 @@ from xenolith.abi.sched import (
     SchedOp,
     ShutdownReason,
 )
-from xenolith.hypervisor.guest_access import LONG_WORD, read_struct
+from xenolith.hypervisor.guest_access import LONG_WORD, UINT, read_struct
 from xenolith.machine.address import GuestVirt
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _INSTEAD_OF_FAR_AWAY_NS = 100_000_000
 def sched_op(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """sched_op(cmd, arg)."""
     address = GuestVirt(argument)
-    match cmd:
+    match cmd & UINT:
         case SchedOp.block:
             if vcpu.info is not None:
                 vcpu.info[1] = 0

@@ -16,7 +16,7 @@ from xenolith.abi.vcpu import (
     VcpuOp,
 )
 from xenolith.abi.xen import VCPU_TIME_INFO
-from xenolith.hypervisor.guest_access import layout_of, pointer, read_struct
+from xenolith.hypervisor.guest_access import UINT, layout_of, pointer, read_struct
 from xenolith.machine.address import Gfn, GuestVirt
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _MAXIMUM_PERIOD_NS = (1 << 62) - 1
 
 def vcpu_op(caller: Vcpu, cmd: int, vcpu_id: int, argument: int, _a4: int, _a5: int) -> int:
     """vcpu_op(cmd, vcpuid, extra_args)."""
+    cmd, vcpu_id = cmd & UINT, vcpu_id & UINT
     vcpus = caller.domain.vcpus
     if vcpu_id >= len(vcpus):
         raise XenError(Errno.ENOENT, f"there is no vCPU {vcpu_id}")

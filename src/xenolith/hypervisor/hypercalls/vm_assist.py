@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.xen import VmAssistCommand
+from xenolith.hypervisor.guest_access import UINT
 
 if TYPE_CHECKING:
     from xenolith.hypervisor.vcpu import Vcpu
@@ -17,6 +18,7 @@ def vm_assist(vcpu: Vcpu, cmd: int, assist: int, _a3: int, _a4: int, _a5: int) -
     The runstate area is only ever written while the guest stands still, so the update flag that a guest may ask
     for is always clear when it looks.
     """
+    cmd, assist = cmd & UINT, assist & UINT
     if assist not in vcpu.assists:
         raise XenError(Errno.EINVAL, f"assist {assist}")
     if cmd not in (VmAssistCommand.enable, VmAssistCommand.disable):

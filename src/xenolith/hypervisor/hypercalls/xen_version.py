@@ -18,7 +18,7 @@ from xenolith.abi.version import (
     XenFeatureInfo,
     XenPlatformParameters,
 )
-from xenolith.hypervisor.guest_access import read_struct, write_struct
+from xenolith.hypervisor.guest_access import UINT, read_struct, write_struct
 from xenolith.hypervisor.release import (
     XEN_CAPABILITIES,
     XEN_EXTRA_VERSION,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 def xen_version(vcpu: Vcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """xen_version(cmd, arg); command 0 with no argument is also how a guest asks for its events."""
+    cmd &= UINT
     if cmd == VersionOp.version:
         return XEN_MAJOR << 16 | XEN_MINOR
     address = GuestVirt(argument)

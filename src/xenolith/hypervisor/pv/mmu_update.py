@@ -15,7 +15,7 @@ from xenolith.abi.xen_pv import (
     UVMF_TLB_FLUSH,
     MmuUpdateKind,
 )
-from xenolith.hypervisor.guest_access import Continuation
+from xenolith.hypervisor.guest_access import UINT, Continuation
 from xenolith.hypervisor.pv.page_table import ACCESSED, DIRTY
 from xenolith.hypervisor.pv.page_type import PageType
 from xenolith.machine.address import PAGE_SHIFT, GuestVirt
@@ -72,7 +72,7 @@ def add_done(vcpu: PvVcpu, address: int, count: int) -> None:
 
 def check_self(vcpu: PvVcpu, domid: int) -> None:
     """Refuse the page tables and frames of other domains: XenError(ESRCH)."""
-    domid &= 0xFFFFFFFF
+    domid &= UINT
     if domid not in (DOMID_SELF, vcpu.domain.domid):
         raise XenError(Errno.ESRCH, f"frames of domain {domid:#x}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xenolith.abi.errno import Errno, XenError
 from xenolith.abi.physdev import PHYSDEV_SET_IOBITMAP, PHYSDEV_SET_IOPL, PhysdevOp
-from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.guest_access import UINT, read_struct
 from xenolith.hypervisor.pv.paging import may_be_mapped
 from xenolith.machine.address import GuestVirt
 
@@ -21,23 +21,24 @@ _HIGHEST_IOPL, _PORTS = 3, 0x10000
 
 def fpu_taskswitch(vcpu: PvVcpu, on: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
     """fpu_taskswitch(set): whether the next FPU instruction raises #NM."""
-    vcpu.engine_vcpu.set_task_switched(bool(on))
+    vcpu.engine_vcpu.set_task_switched(bool(on & UINT))
     return 0
 
 
 def set_debugreg(vcpu: PvVcpu, number: int, value: int, _a3: int, _a4: int, _a5: int) -> int:
     """set_debugreg(register, value)."""
-    vcpu.debug.write(number, value)
+    vcpu.debug.write(number & UINT, value)
     return 0
 
 
 def get_debugreg(vcpu: PvVcpu, number: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
     """get_debugreg(register): its value."""
-    return vcpu.debug.read(number)
+    return vcpu.debug.read(number & UINT)
 
 
 def physdev_op(vcpu: PvVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """physdev_op(cmd, arg): I/O privilege; there are no devices."""
+    cmd &= UINT
     if cmd == PhysdevOp.set_iopl:
         level = read_struct(vcpu.paging, PHYSDEV_SET_IOPL, GuestVirt(argument)).iopl
         if level > _HIGHEST_IOPL:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from xenolith.abi.arch_x86_pv import SegmentBase
 from xenolith.abi.errno import Errno, XenError
+from xenolith.hypervisor.guest_access import UINT
 from xenolith.hypervisor.pv.descriptors import checked_descriptor
 from xenolith.hypervisor.pv.page_type import PageType
 from xenolith.hypervisor.pv.traps import is_canonical
@@ -25,6 +26,7 @@ _ENTRIES_PER_FRAME = 512
 
 def set_gdt(vcpu: PvVcpu, frames: int, entries: int, _a3: int, _a4: int, _a5: int) -> int:
     """set_gdt(frames, entries)."""
+    entries &= UINT
     if entries > _MAX_ENTRIES:
         raise XenError(Errno.EINVAL, f"a GDT of {entries} entries")
     count = -(-entries // _ENTRIES_PER_FRAME)
@@ -53,6 +55,7 @@ def update_descriptor(
 
 def set_segment_base(vcpu: PvVcpu, which: int, base: int, _a3: int, _a4: int, _a5: int) -> int:
     """set_segment_base(which, base)."""
+    which &= UINT
     engine_vcpu = vcpu.engine_vcpu
     if which == SegmentBase.GS_USER_SEL:
         engine_vcpu.load_user_gs(base & 0xFFFF)

@@ -18,7 +18,7 @@ from xenolith.abi.callback import (
 )
 from xenolith.abi.errno import Errno, XenError
 from xenolith.engine.pv import TrapGate
-from xenolith.hypervisor.guest_access import read_struct
+from xenolith.hypervisor.guest_access import UINT, read_struct
 from xenolith.machine.address import PAGE_SIZE, GuestVirt
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def set_callbacks(vcpu: PvVcpu, event: int, failsafe: int, syscall: int, _a4: in
 
 def callback_op(vcpu: PvVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """callback_op(cmd, arg)."""
+    cmd &= UINT
     if cmd == CallbackOp.register:
         asked = read_struct(vcpu.paging, CALLBACK_REGISTER, GuestVirt(argument))
         if asked.type not in _CALLBACKS:
@@ -120,6 +121,7 @@ def _register(vcpu: PvVcpu, kind: CallbackType, address: int, *, masks_events: b
 
 def nmi_op(vcpu: PvVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) -> int:
     """nmi_op(cmd, arg): the older way to say where NMIs go; the argument points to the address."""
+    cmd &= UINT
     if cmd == _NMI_CALLBACK:
         raw = vcpu.paging.copy_from(GuestVirt(argument), 8)
         _register(vcpu, CallbackType.nmi, int.from_bytes(raw, "little"), masks_events=False)
