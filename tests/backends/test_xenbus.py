@@ -8,7 +8,7 @@ import pytest
 from xenbus_host import BACKEND, DOMID, FRONTEND, RecordingBackend, XenbusError, XenbusHost
 
 from xenolith.abi.xenbus import XenbusState
-from xenolith.backends.xenbus import flag, number
+from xenolith.backends.xenbus import Nodes, flag, number
 from xenolith.xenstore.permissions import Permission
 
 S = XenbusState
@@ -190,6 +190,33 @@ def test_a_connected_frontend_is_heard_when_it_writes_a_watched_node(
     host.store.write(f"{FRONTEND}/wish", "2")
     host.settle()
     assert backend.calls == calls
+
+
+def test_a_frontend_that_writes_without_end_is_read_once_at_a_time(
+    host: XenbusHost, backend: RecordingBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at a frontend is up to 2000 requests to the daemon, for one of the guest's."""
+    for index in range(500):
+        host.store.write(f"{FRONTEND}/{index}", "x")
+    host.frontend(S.Connected)
+    host.expect_state(S.Connected)
+    under_way: list[int] = [0]
+    read = host.client.snapshot
+
+    def counted(path: str, then: Callable[[Nodes | None], None]) -> None:
+        def done(nodes: Nodes | None) -> None:
+            under_way.append(under_way[-1] - 1)
+            then(nodes)
+
+        under_way.append(under_way[-1] + 1)
+        read(path, done)
+
+    monkeypatch.setattr(host.client, "snapshot", counted)
+    for wish in range(50):
+        host.store.write(f"{FRONTEND}/wish", str(wish))
+        host.turn()
+    host.run_until(lambda: ("changed", "49") in backend.calls)
+    assert max(under_way) == 1
 
 
 def test_a_new_daemon_finds_what_the_frontend_did_meanwhile(

@@ -91,6 +91,9 @@ class Device:
         self._busy = False
         """The frontend is being read, or what was connected is being disconnected."""
         self._look_again = False
+        self._telling = False
+        """The frontend is being read for what it has written to a watched node."""
+        self._tell_again = False
         self._removed = False
 
     def start(self) -> None:
@@ -133,8 +136,19 @@ class Device:
             self._store.snapshot(self.frontend, self._look)
 
     def _node_changed(self) -> None:
-        if self.state == XenbusState.Connected:
-            self._store.snapshot(self.frontend, self._tell)
+        if self._telling:
+            # A frontend can write faster than all of its nodes are read.
+            self._tell_again = True
+        elif self.state == XenbusState.Connected:
+            self._telling = True
+            self._store.snapshot(self.frontend, self._told)
+
+    def _told(self, nodes: Nodes | None) -> None:
+        self._telling = False
+        self._tell(nodes)
+        if self._tell_again:
+            self._tell_again = False
+            self._node_changed()
 
     def _tell(self, nodes: Nodes | None) -> None:
         """Tell the backend what a frontend has written that may have closed meanwhile."""
