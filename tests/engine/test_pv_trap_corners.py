@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import assembler as asm
+import kvm_host
 import pytest
 from pv_guest import (
     CALL,
@@ -22,6 +23,7 @@ from pv_guest import (
     PvGuest,
 )
 
+from xenolith.engine.choice import EngineName
 from xenolith.engine.pv import TrapGate
 from xenolith.machine.address import PAGE_SHIFT, GuestVirt
 
@@ -35,9 +37,11 @@ BAD_SELECTOR = 0x1003
 HYPERCALL = asm.mov("rax", CALL) + asm.SYSCALL
 
 
-@pytest.fixture
-def guest() -> Iterator[PvGuest]:
-    made = PvGuest()
+@pytest.fixture(params=[EngineName.UNICORN, EngineName.KVM])
+def guest(request: pytest.FixtureRequest) -> Iterator[PvGuest]:
+    if request.param is EngineName.KVM:
+        kvm_host.device()
+    made = PvGuest(request.param)
     yield made
     made.close()
 

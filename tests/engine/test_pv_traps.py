@@ -378,6 +378,13 @@ def test_iret_from_nowhere_crashes(guest: PvGuest) -> None:
     assert guest.crashes and "iret" in guest.crashes[0]
 
 
+def test_iret_by_what_only_xen_has_mapped_crashes(guest: PvGuest) -> None:
+    frame = guest.iret_frame(CODE, FLAT_CS64 & ~3, rsp=STACK)
+    guest.engine.m2p[: len(frame) // 8] = memoryview(frame).cast("Q")
+    guest.run(asm.mov("rax", 23) + asm.SYSCALL, rsp=guest.engine.m2p_start)
+    assert guest.crashes and "iret" in guest.crashes[0]
+
+
 def test_iret_to_a_program_without_page_tables_crashes(guest: PvGuest) -> None:
     guest.iret(guest.iret_frame(USER_CODE, FLAT_CS64), user_root=None)
     assert guest.crashes and "user page table" in guest.crashes[0]

@@ -13,79 +13,22 @@
 #include "host_cpu.h"
 #include "shadow_tables.h"
 
+#include "../../pv_traps/entry_points.h"
+
 enum { REASON_ERRNO = 0x1000, DONE = 0 };
-
-/* For those who hand the structures in: built from another version of this file, they would be something else. */
-uint64_t xenolith_kvm_pv_sizes(void)
-{
-    return (uint64_t)sizeof(struct trap_context) << 32 | sizeof(struct vcpu);
-}
-
-/* Deliver an exception to the guest's kernel; called while the vCPU stands still. */
-void xenolith_kvm_pv_inject(struct trap_context *context, uint32_t vector, uint32_t error_code)
-{
-    bounce_exception(context, vector, error_code, context->vcpu->registers[RIP]);
-}
-
-int xenolith_kvm_pv_load_data_segment(struct trap_context *context, struct kvm_segment *segment, uint32_t selector)
-{
-    return load_data_segment(context, segment, selector);
-}
-
-/* Have the guest's kernel mend these selectors, some of which could not be loaded. */
-void xenolith_kvm_pv_fail_safe(struct trap_context *context, uint64_t ds, uint64_t es, uint64_t fs, uint64_t gs)
-{
-    uint64_t selectors[4] = { ds, es, fs, gs };
-
-    fail_safe(context, selectors);
-}
-
-/*
- * The vCPU goes on after another one. Xen loads its data segments anew; here their descriptors are only looked at, and
- * the bases are those that it had.
- */
-void xenolith_kvm_pv_reload_data_segments(struct trap_context *context)
-{
-    struct kvm_sregs *sregs = special(context);
-    struct kvm_segment *segments[4] = { &sregs->ds, &sregs->es, &sregs->fs, &sregs->gs };
-    uint64_t selectors[4];
-    int index, failed = 0;
-
-    for (index = 0; index < 4; index++) {
-        struct kvm_segment before = *segments[index];
-
-        selectors[index] = before.selector;
-        if (!load_data_segment(context, segments[index], before.selector))
-            failed = 1;
-        else
-            *segments[index] = before;
-    }
-    if (failed)
-        fail_safe(context, selectors);
-}
-
-/* Load CS and SS for a vCPU that starts; 0 where they name no such segments. */
-int xenolith_kvm_pv_start(struct trap_context *context, uint32_t code, uint32_t stack)
-{
-    if ((code | 3) == FLAT_CS64 && (stack | 3) == FLAT_SS) {
-        load_flat_segments(context, FLAT_CS64);
-        return 1;
-    }
-    return load_code_segment(context, code | 3) && load_stack_segment(context, stack | 3);
-}
 
 static void store_state(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
-    struct kvm_run *run = vcpu->run;
+    struct kvm_run *run = vcpu->engine.run;
     uint64_t *general = (uint64_t *)&run->s.regs.regs;
     int index;
 
     for (index = 0; index < 8; index++)
-        general[order[index]] = vcpu->registers[index];
-    memcpy(general + 8, vcpu->registers + 8, 8 * 8);
-    run->s.regs.regs.rip = vcpu->registers[RIP];
-    run->s.regs.regs.rflags = vcpu->rflags;
+        general[order[index]] = vcpu->engine.registers[index];
+    memcpy(general + 8, vcpu->engine.registers + 8, 8 * 8);
+    run->s.regs.regs.rip = vcpu->engine.registers[RIP];
+    run->s.regs.regs.rflags = vcpu->engine.rflags;
     run->s.regs.sregs.cr3 = root_in_use(context);
     run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 }
@@ -95,12 +38,12 @@ int xenolith_kvm_enter(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
 
-    context->counts[COUNT_ENTRIES]++;
-    if (!ioctl(vcpu->fd, KVM_RUN, 0))
-        return vcpu->run->exit_reason;
+    context->engine.counts[COUNT_ENTRIES]++;
+    if (!ioctl(vcpu->engine.fd, KVM_RUN, 0))
+        return vcpu->engine.run->exit_reason;
     if (errno != EINTR && errno != EAGAIN)
         return REASON_ERRNO + errno;
-    vcpu->run->immediate_exit = 0;
+    vcpu->engine.run->immediate_exit = 0;
     return KVM_EXIT_INTR;
 }
 
@@ -108,12 +51,12 @@ int xenolith_kvm_enter(struct trap_context *context)
 static int is_trapping(const struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
-    uint64_t rip = vcpu->run->s.regs.regs.rip;
+    uint64_t rip = vcpu->engine.run->s.regs.regs.rip;
     struct kvm_vcpu_events events;
 
-    if (is_in(rip, context->trap_stubs) || is_in(rip, context->call_stubs))
+    if (is_in(rip, context->engine.trap_stubs) || is_in(rip, context->engine.call_stubs))
         return 1;
-    if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events))
+    if (ioctl(vcpu->engine.fd, KVM_GET_VCPU_EVENTS, &events))
         return 0;
     return events.exception.injected || events.exception.pending;
 }
@@ -122,22 +65,22 @@ static int is_trapping(const struct trap_context *context)
 static void port_access(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
-    struct kvm_run *run = vcpu->run;
+    struct kvm_run *run = vcpu->engine.run;
     uint64_t rip;
     uint8_t code[3] = { 0 };
 
     load_state(vcpu);
-    write_flags(context, vcpu->rflags);
-    rip = vcpu->registers[RIP];
+    write_flags(context, vcpu->engine.rflags);
+    rip = vcpu->engine.registers[RIP];
     if (run->io.direction == KVM_EXIT_IO_IN) {
         /* have KVM finish it; registers are still those before it */
         struct kvm_sregs before = *special(context);
 
         run->immediate_exit = 1;
-        ioctl(vcpu->fd, KVM_RUN, 0);
+        ioctl(vcpu->engine.fd, KVM_RUN, 0);
         run->immediate_exit = 0;
         *special(context) = before;
-    } else if (context->moves_rip && copy(context, rip - 2, code + 1, 2, 0)) {
+    } else if (context->engine.moves_rip && copy(context, rip - 2, code + 1, 2, 0)) {
         /* with the port in DX, or in a byte */
         int length = (code[2] & 0xfe) == 0xee || (code[2] & 0xfe) == 0x6e ? 1 : 2;
 
@@ -146,7 +89,7 @@ static void port_access(struct trap_context *context)
             length++;
         rip -= length;
     }
-    vcpu->registers[RIP] = rip;
+    vcpu->engine.registers[RIP] = rip;
     exception(context, VECTOR_GP, 0);
 }
 
@@ -155,10 +98,10 @@ static int flush(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
 
-    if (vcpu->flushed == context->flushes)
+    if (vcpu->engine.flushed == context->engine.flushes)
         return DONE;
-    vcpu->flushed = context->flushes;
-    if (context->changes)
+    vcpu->engine.flushed = context->engine.flushes;
+    if (context->engine.changes)
         return rewrite_changed_entries(context);
     /* KVM forgets all translations when control registers change; this bit is of no consequence in ring 3 */
     special(context)->cr4 ^= CR4_DE;
@@ -168,14 +111,14 @@ static int flush(struct trap_context *context)
 /* Whether the vCPU can be where it is: an address, and in 32-bit code one of 32 bits. */
 static int is_somewhere(const struct trap_context *context)
 {
-    uint64_t rip = context->vcpu->registers[RIP];
+    uint64_t rip = context->vcpu->engine.registers[RIP];
 
-    if (!special(context)->cs.l)
+    if (!is_64bit_code(segment(context, SEG_CS)))
         return !(rip >> 32);
     return (uint64_t)((int64_t)(rip << 16) >> 16) == rip;
 }
 
-/* Run the vCPU until context->stopping; an exit that nobody expects, or DONE. */
+/* Run the vCPU until context->engine.stopping; an exit that nobody expects, or DONE. */
 int xenolith_kvm_pv_run(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
@@ -184,13 +127,13 @@ int xenolith_kvm_pv_run(struct trap_context *context)
         int reason;
         uint64_t rip;
 
-        if (!context->stopping)
-            resume(context);
-        if (context->stopping)
+        if (!context->engine.stopping)
+            deliver_pending(context);
+        if (context->engine.stopping)
             return DONE;
         if (!is_somewhere(context)) {
             /* a program's kernel may return there for it; there are processors that refuse to be entered so */
-            bounce_exception(context, VECTOR_GP, 0, vcpu->registers[RIP]);
+            bounce_exception(context, VECTOR_GP, 0, vcpu->engine.registers[RIP]);
             continue;
         }
         reason = flush(context);
@@ -200,20 +143,20 @@ int xenolith_kvm_pv_run(struct trap_context *context)
         do
             reason = xenolith_kvm_enter(context);
         while (reason == KVM_EXIT_INTR && is_trapping(context));
-        rip = vcpu->run->s.regs.regs.rip;
+        rip = vcpu->engine.run->s.regs.regs.rip;
         switch (reason) {
         case KVM_EXIT_IO:
-            if (is_in(rip, context->trap_stubs))
+            if (is_in(rip, context->engine.trap_stubs))
                 trap(context);
-            else if (is_in(rip, context->call_stubs))
-                syscall(context, vcpu->run->io.port == SYSCALL_PORT);
+            else if (is_in(rip, context->engine.call_stubs))
+                syscall(context, vcpu->engine.run->io.port == SYSCALL_PORT);
             else
                 port_access(context);
             break;
         case KVM_EXIT_INTR:
         case KVM_EXIT_IRQ_WINDOW_OPEN:
             load_state(vcpu);
-            write_flags(context, vcpu->rflags);
+            write_flags(context, vcpu->engine.rflags);
             break;
         default:
             load_state(vcpu);

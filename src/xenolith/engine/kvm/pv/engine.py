@@ -23,17 +23,20 @@ from xenolith.engine.kvm.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, R
 from xenolith.engine.kvm.pv.ring_3 import Ring3
 from xenolith.engine.kvm.pv.traps import (
     COUNTERS,
-    CRASHES,
     REASON_ERRNO,
-    CrashCallback,
-    FaultCallback,
-    HypercallCallback,
+    KvmTrapContext,
     TooManyChangesCallback,
-    TrapContext,
     load_run,
 )
 from xenolith.engine.kvm.pv.vcpu import KvmPvVcpu
 from xenolith.engine.pv import NativeCalls, TrapHandler
+from xenolith.engine.pv_traps.structures import (
+    CRASHES,
+    CrashCallback,
+    FaultCallback,
+    HypercallCallback,
+    TrapCode,
+)
 from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -61,8 +64,7 @@ class KvmPvEngine:
         self._memory_slot = machine.add_slot(0, memory.size, memory.address)
         machine.add_slot(base, area.memory.size, area.memory.address)
         self.changes = None if ring_3.follows_tables else TableChanges()
-        self._library = load_run()
-        self._context = TrapContext(
+        context = KvmTrapContext(
             memory=memory.address,
             memory_size=memory.size,
             private_memory=area.memory.address,
@@ -81,7 +83,8 @@ class KvmPvEngine:
             rewriting_size=reserved_area.REWRITING_PAGES * PAGE_SIZE,
             all_memory=reserved_area.ALL_MEMORY,
         )
-        self._address = ctypes.addressof(self._context)
+        self._context = context
+        self.code = TrapCode(load_run(), context)
         self._failure: BaseException | None = None
         self._current: KvmPvVcpu | None = None
         self._vcpus: list[KvmPvVcpu] = []
@@ -111,17 +114,14 @@ class KvmPvEngine:
 
     def call_natively(self, calls: NativeCalls | None) -> None:
         """See PvEngine."""
-        context = self._context
-        context.native_hypercall = calls.hypercall if calls is not None else None
-        context.native_store = calls.store if calls is not None else None
-        context.native_self = calls.self if calls is not None else None
+        self._context.call_natively(calls)
 
     def run(self, vcpu: KvmPvVcpu) -> None:
         """Run one of the engine's own vCPUs."""
         self._enter(vcpu)
         self._kicker.enter()
         try:
-            reason = self._library.xenolith_kvm_pv_run(self._address)
+            reason = self.code.call(vcpu.state, "xenolith_kvm_pv_run")
         finally:
             self._kicker.leave()
         if self._failure is not None:
@@ -133,14 +133,6 @@ class KvmPvEngine:
             raise EngineError(f"KVM cannot run the guest: {os.strerror(reason - REASON_ERRNO)}")
         if reason:
             raise vcpu.processor.failure()
-
-    def call(self, vcpu: KvmPvVcpu, name: str, *arguments: int) -> int:
-        """Call a function of the C code about a vCPU that stands still."""
-        before = self._context.vcpu
-        self._context.vcpu = ctypes.addressof(vcpu.state)
-        result: int = getattr(self._library, name)(self._address, *arguments)
-        self._context.vcpu = before
-        return result
 
     def stop(self) -> None:
         """See PvEngine."""

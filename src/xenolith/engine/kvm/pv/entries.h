@@ -11,14 +11,14 @@ static const uint8_t order[8] = { 0, 2, 3, 1, 6, 7, 4, 5 };
 
 static void load_state(struct vcpu *vcpu)
 {
-    const uint64_t *general = (const uint64_t *)&vcpu->run->s.regs.regs;
+    const uint64_t *general = (const uint64_t *)&vcpu->engine.run->s.regs.regs;
     int index;
 
     for (index = 0; index < 8; index++)
-        vcpu->registers[index] = general[order[index]];
-    memcpy(vcpu->registers + 8, general + 8, 8 * 8);
-    vcpu->registers[RIP] = vcpu->run->s.regs.regs.rip;
-    vcpu->rflags = vcpu->run->s.regs.regs.rflags;
+        vcpu->engine.registers[index] = general[order[index]];
+    memcpy(vcpu->engine.registers + 8, general + 8, 8 * 8);
+    vcpu->engine.registers[RIP] = vcpu->engine.run->s.regs.regs.rip;
+    vcpu->engine.rflags = vcpu->engine.run->s.regs.regs.rflags;
 }
 
 static int is_in(uint64_t rip, uint64_t page)
@@ -32,13 +32,16 @@ static void syscall(struct trap_context *context, int is_64bit)
     struct vcpu *vcpu = context->vcpu;
 
     load_state(vcpu);
-    vcpu->registers[RIP] = vcpu->registers[RCX];
-    write_flags(context, vcpu->registers[R11]);
+    vcpu->engine.registers[RIP] = vcpu->engine.registers[RCX];
+    write_flags(context, vcpu->engine.registers[R11]);
     load_flat_segments(context, is_64bit ? FLAT_CS64 : FLAT_CS32);
-    if (vcpu->in_kernel)
+    if (vcpu->in_kernel) {
+        context->engine.counts[COUNT_HYPERCALLS]++;
         hypercall(context);
-    else
+    } else {
+        context->engine.counts[COUNT_SYSCALLS]++;
         system_call(context, is_64bit);
+    }
 }
 
 /* A trap whose frame ends there. */
@@ -52,8 +55,8 @@ static void trap_from(struct trap_context *context, uint32_t vector, uint64_t *e
         context->on_crash(FAULT_IN_RING_0, special(context)->cr2);
         return;
     }
-    vcpu->registers[RIP] = end[-5];
-    vcpu->registers[RSP] = end[-2];
+    vcpu->engine.registers[RIP] = end[-5];
+    vcpu->engine.registers[RSP] = end[-2];
     write_flags(context, end[-3]);
     if ((end[-4] & 0xffff) == FLAT_CS64 && (end[-1] & 0xffff) == FLAT_SS) {
         load_flat_segments(context, FLAT_CS64);
@@ -61,7 +64,7 @@ static void trap_from(struct trap_context *context, uint32_t vector, uint64_t *e
         if (!load_code_segment(context, end[-4] & 0xffff))
             load_flat_segments(context, FLAT_CS64);
         if (!load_stack_segment(context, end[-1] & 0xffff))
-            load_null_stack_segment(&special(context)->ss, end[-1] & 0xffff);
+            load_null_stack_segment(context, end[-1] & 0xffff);
     }
     /* the next trap must leave another one */
     end[-4] = 0;
@@ -77,11 +80,11 @@ static void late_breakpoint(struct trap_context *context, const uint64_t *end)
     struct vcpu *vcpu = context->vcpu;
     uint64_t rip = end[-5];
 
-    if (is_in(rip, context->call_stubs)) {
-        vcpu->run->s.regs.regs.rsp = end[-2];
-        syscall(context, rip < context->call_stubs + SYSCALL32_ENTRY);
-    } else if (rip - context->trap_stubs < VECTORS * STUB_BYTES) {
-        trap_from(context, (rip - context->trap_stubs) / STUB_BYTES, vcpu->trap_frame);
+    if (is_in(rip, context->engine.call_stubs)) {
+        vcpu->engine.run->s.regs.regs.rsp = end[-2];
+        syscall(context, rip < context->engine.call_stubs + SYSCALL32_ENTRY);
+    } else if (rip - context->engine.trap_stubs < VECTORS * STUB_BYTES) {
+        trap_from(context, (rip - context->engine.trap_stubs) / STUB_BYTES, vcpu->engine.trap_frame);
     } else {
         context->on_crash(FAULT_IN_RING_0, rip);
     }
@@ -90,8 +93,8 @@ static void late_breakpoint(struct trap_context *context, const uint64_t *end)
 static void trap(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
-    uint32_t vector = vcpu->run->io.port;
-    uint64_t *end = vcpu->trap_frame;
+    uint32_t vector = vcpu->engine.run->io.port;
+    uint64_t *end = vcpu->engine.trap_frame;
 
     if (vector == VECTOR_DB)
         end -= DEBUG_STACK_WORDS;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from xenolith.engine.kvm.pv.traps import VcpuState
+from xenolith.engine.kvm.pv.traps import KvmVcpuState
 from xenolith.engine.kvm.structures import SpecialRegisters
 
 _NAMES = (
@@ -34,11 +34,11 @@ class KvmPvRegisters:
     r8, r9, r10, r11, r12, r13, r14, r15 = (_general(i) for i in range(8, 16))
     rip = _general(_RIP)
 
-    def __init__(self, state: VcpuState, special: SpecialRegisters) -> None:
+    def __init__(self, state: KvmVcpuState, special: SpecialRegisters) -> None:
         self._state = state
         self._special = special
         self._segments = special.es, special.cs, special.ss, special.ds, special.fs, special.gs
-        start = VcpuState.registers.offset
+        start = KvmVcpuState.registers.offset
         self.file = (
             memoryview(state).cast("B")[start : start + ctypes.sizeof(state.registers)].cast("Q")
         )

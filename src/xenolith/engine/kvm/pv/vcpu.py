@@ -10,9 +10,10 @@ from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm.processor import Processor
 from xenolith.engine.kvm.pv import reserved_area, ring_0
 from xenolith.engine.kvm.pv.registers import GENERAL, KvmPvRegisters
-from xenolith.engine.kvm.pv.traps import Gate, VcpuState
+from xenolith.engine.kvm.pv.traps import KvmVcpuState
 from xenolith.engine.kvm.structures import Segment
 from xenolith.engine.pv import PvCpuState, TrapGate, TrapHandler
+from xenolith.engine.pv_traps.structures import DS, ES, FS, GS, Gate
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class KvmPvVcpu:
         self.processor = Processor(engine.machine, number)
         self.run_page = self.processor.run
         self.special = self.run_page.s.sregs
-        self.state = VcpuState(
+        self.state = KvmVcpuState(
             fd=self.processor.fd, run=ctypes.addressof(self.run_page), in_kernel=1
         )
         self.registers = KvmPvRegisters(self.state, self.special)
@@ -95,17 +96,14 @@ class KvmPvVcpu:
         registers.rsp, registers.rip = state.rsp, state.rip
         own.rflags = state.rflags | 2
         selectors = (state.ds, state.es, state.fs, state.gs)
-        special = self.special
         loaded = [
-            self._load_data_segment(segment, selector)
-            for segment, selector in zip(
-                (special.ds, special.es, special.fs, special.gs), selectors, strict=True
-            )
+            self._load_data_segment(number, selector)
+            for number, selector in zip((DS, ES, FS, GS), selectors, strict=True)
         ]
         self._bad_selectors = None if all(loaded) else selectors
         self.fs_base = state.fs_base
         self.gs_base_kernel, self.gs_base_user = state.gs_base_kernel, state.gs_base_user
-        if not self._engine.call(self, "xenolith_kvm_pv_start", state.cs, state.ss):
+        if not self._engine.code.call(self.state, "xenolith_pv_start", state.cs, state.ss):
             raise EngineError(f"a vCPU cannot start with CS {state.cs:#x} and SS {state.ss:#x}")
 
     def run(self) -> None:
@@ -115,10 +113,10 @@ class KvmPvVcpu:
     def look_at_selectors(self) -> None:
         """It goes on after another vCPU: have its kernel mend what selectors are none."""
         if self._bad_selectors is not None:
-            self._engine.call(self, "xenolith_kvm_pv_fail_safe", *self._bad_selectors)
+            self._engine.code.call(self.state, "xenolith_pv_fail_safe", *self._bad_selectors)
             self._bad_selectors = None
         else:
-            self._engine.call(self, "xenolith_kvm_pv_reload_data_segments")
+            self._engine.code.call(self.state, "xenolith_pv_reload_data_segments")
 
     def repeat_hypercall(self) -> None:
         """See PvVcpu."""
@@ -126,7 +124,7 @@ class KvmPvVcpu:
 
     def inject(self, vector: int, error_code: int = 0) -> None:
         """See PvVcpu."""
-        self._engine.call(self, "xenolith_kvm_pv_inject", vector, error_code)
+        self._engine.code.call(self.state, "xenolith_pv_inject", vector, error_code)
 
     def inject_nmi(self) -> None:
         """See PvVcpu."""
@@ -183,7 +181,7 @@ class KvmPvVcpu:
     def load_user_gs(self, selector: int) -> None:
         """See PvVcpu."""
         kernel_base = self.special.gs.base
-        self._load_data_segment(self.special.gs, selector)
+        self._load_data_segment(GS, selector)
         self.state.other_gs_base = self.special.gs.base
         self.special.gs.base = kernel_base
 
@@ -273,6 +271,7 @@ class KvmPvVcpu:
             unusable=int(not self.state.ldt_limit),
         )
 
-    def _load_data_segment(self, segment: Segment, selector: int) -> bool:
-        address = ctypes.addressof(segment)
-        return bool(self._engine.call(self, "xenolith_kvm_pv_load_data_segment", address, selector))
+    def _load_data_segment(self, number: int, selector: int) -> bool:
+        return bool(
+            self._engine.code.call(self.state, "xenolith_pv_load_data_segment", number, selector)
+        )

@@ -10,6 +10,7 @@ import ctypes
 
 from xenolith.engine.hvm import EngineError, Vector
 from xenolith.engine.pv import NativeCalls, TrapHandler
+from xenolith.engine.pv_traps.structures import CRASHES, TrapCode
 from xenolith.engine.table_changes import TableChanges
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
@@ -17,7 +18,7 @@ from xenolith.engine.unicorn.pv.breakpoints import Breakpoints
 from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
 from xenolith.engine.unicorn.pv.pauses import PauseWatch
 from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
-from xenolith.engine.unicorn.pv.traps import CRASHES, install_traps, load_traps
+from xenolith.engine.unicorn.pv.traps import install_traps, load_traps
 from xenolith.engine.unicorn.pv.vcpu import UnicornPvVcpu
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -70,7 +71,7 @@ class UnicornPvEngine:
         self.registers = machine.registers
         self.traps = load_traps()
         self.context = install_traps(machine, (memory.address, memory.size), private, self)
-        self.context_address = ctypes.addressof(self.context)
+        self.code = TrapCode(self.traps, self.context)
         self.breakpoints = Breakpoints(machine)
         self._blank_context = machine.new_context()
         machine.save(self._blank_context)
@@ -91,7 +92,7 @@ class UnicornPvEngine:
         if number == 1:
             # A vCPU that is alone has nobody to wait for.
             read = ctypes.cast(self.traps.xenolith_pv_read, ctypes.c_void_p).value or 0
-            self._pauses = PauseWatch(self.machine, read, self.context_address, self._on_pause)
+            self._pauses = PauseWatch(self.machine, read, self.code.address, self._on_pause)
         return UnicornPvVcpu(self, handler, number)
 
     def fill_reserved_slots(self, level4: Mfn) -> None:
@@ -110,15 +111,12 @@ class UnicornPvEngine:
 
     def call_natively(self, calls: NativeCalls | None) -> None:
         """See PvEngine."""
-        context = self.context
-        context.native_hypercall = calls.hypercall if calls is not None else None
-        context.native_store = calls.store if calls is not None else None
-        context.native_self = calls.self if calls is not None else None
+        self.context.call_natively(calls)
 
     def run(self, vcpu: UnicornPvVcpu) -> None:
         """Run one of the engine's own vCPUs."""
         self._load(vcpu)
-        self.traps.xenolith_pv_resume(self.context_address)
+        self.code.call(vcpu.state, "xenolith_pv_resume")
         timeout = _STARTING_SLICE_US if self._starting_slices else 0
         error = 0 if self._failure is not None else self.machine.run(timeout)
         if self._failure is not None:
@@ -231,7 +229,7 @@ class UnicornPvEngine:
     def _code_at(self, address: int) -> bytes:
         """Code of the vCPU that is loaded, as far as it lies in one page; b"" where there is none."""
         size = min(_CODE_BYTES, PAGE_SIZE - address % PAGE_SIZE)
-        read = self.traps.xenolith_pv_read(self.context_address, address, self._code, size)
+        read = self.traps.xenolith_pv_read(self.code.address, address, self._code, size)
         return self._code.raw[:size] if read else b""
 
     def is_loaded(self, vcpu: UnicornPvVcpu) -> bool:
@@ -247,13 +245,13 @@ class UnicornPvEngine:
             self.breakpoints.disarm()
             self.machine.save(current.context)
         self._current = vcpu
-        self.context.vcpu = ctypes.pointer(vcpu.state)
+        self.context.vcpu = ctypes.addressof(vcpu.state)
         if vcpu.initial is not None:
             self.machine.restore(self._blank_context)
             vcpu.enter()
         elif current is not vcpu:
             self.machine.restore(vcpu.context)
-            self.traps.xenolith_pv_reload_data_segments(self.context_address)
+            self.code.call(vcpu.state, "xenolith_pv_reload_data_segments")
             vcpu.arm_breakpoints()
         self.machine.flush_tlb()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xenolith.engine.pv_traps.structures import TABLE_PAGES
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 
@@ -25,9 +26,8 @@ _READ_ONLY, _TABLE = 0x65, 0x67
 """Present, user, accessed and dirty; and writable."""
 _LARGE = 0x80
 
-_FRAMES_PER_TABLE = 16
-_LDT, _USER_GDT, _KERNEL_GDT = (index * _FRAMES_PER_TABLE for index in range(3))
-_PAGES_PER_VCPU = 4 * _FRAMES_PER_TABLE
+_LDT, _USER_GDT, _KERNEL_GDT = (index * TABLE_PAGES for index in range(3))
+_PAGES_PER_VCPU = 4 * TABLE_PAGES
 """By what they show; a power of two."""
 _VCPUS_PER_LEVEL1 = 512 // _PAGES_PER_VCPU
 
@@ -83,17 +83,25 @@ class ReservedArea:
         )
         return ldt, gdt, kernel_gdt
 
-    def map_gdt(self, number: int, frames: Sequence[Mfn]) -> None:
-        """Show a vCPU's descriptor table, with nothing where the guest has no frame."""
-        pages = [mfn << PAGE_SHIFT for mfn in frames[:GUEST_GDT_FRAMES]]
-        pages += [self._blank] * (GUEST_GDT_FRAMES - len(pages))
-        self._map(number, _USER_GDT, [*pages, self._flat])
-        self._map(number, _KERNEL_GDT, [*pages, self._kernel_flat])
+    def map_gdt(self, number: int, frames: Sequence[Mfn]) -> list[int]:
+        """Show a vCPU's descriptor table, with nothing where the guest has no frame; the pages' addresses.
 
-    def map_ldt(self, number: int, frames: Sequence[Mfn | None]) -> None:
-        """Show a vCPU's local descriptor table, with nothing where there is no frame."""
-        pages = [self._blank if mfn is None else mfn << PAGE_SHIFT for mfn in frames]
-        self._map(number, _LDT, pages[:_FRAMES_PER_TABLE])
+        They are those of the table that programs have.
+        """
+        pages = [mfn << PAGE_SHIFT for mfn in frames[:GUEST_GDT_FRAMES]]
+        pages += [self._blank] * (TABLE_PAGES - len(pages))
+        pages[GUEST_GDT_FRAMES] = self._kernel_flat
+        self._map(number, _KERNEL_GDT, pages)
+        pages[GUEST_GDT_FRAMES] = self._flat
+        self._map(number, _USER_GDT, pages)
+        return pages
+
+    def map_ldt(self, number: int, frames: Sequence[Mfn | None]) -> list[int]:
+        """As :meth:`map_gdt` for the local descriptor table."""
+        pages = [self._blank if mfn is None else mfn << PAGE_SHIFT for mfn in frames[:TABLE_PAGES]]
+        pages += [self._blank] * (TABLE_PAGES - len(pages))
+        self._map(number, _LDT, pages)
+        return pages
 
     def _map(self, number: int, first: int, pages: Sequence[int]) -> None:
         table = self._level1[number // _VCPUS_PER_LEVEL1]

@@ -1,16 +1,23 @@
 """Binds the C hooks of a PV guest to one machine: the structures that they read, and the calls back.
 
-The structures are those of _traps.c, whose first comment says what the hooks do.
+The structures are those of engine_context.h; the first comment of _traps.c says what the hooks do.
 """
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import c_uint32, c_uint64, c_void_p
 from functools import cache
 from typing import Protocol
 
-from xenolith.engine.hvm import EngineError
+from xenolith.engine.pv_traps.structures import (
+    CrashCallback,
+    FaultCallback,
+    HypercallCallback,
+    TrapContext,
+    VcpuState,
+    load_entry_points,
+)
 from xenolith.engine.unicorn.library import (
     HOOK_INSN,
     HOOK_INSN_INVALID,
@@ -23,61 +30,28 @@ from xenolith.engine.unicorn.library import (
     INS_SYSENTER,
 )
 from xenolith.engine.unicorn.machine import EmulatedMachine
-from xenolith.machine.native_code import Sizes, load_beside
 
 _KERNEL_ADDRESSES = (0xFFFF_8000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF)
 
-HypercallCallback = ctypes.CFUNCTYPE(None)
-FaultCallback = ctypes.CFUNCTYPE(c_int, c_uint32, c_uint32, c_uint64)
 CpuidCallback = ctypes.CFUNCTYPE(None)
-CrashCallback = ctypes.CFUNCTYPE(None, c_uint32, c_uint64)
-
-CRASHES = {
-    1: "its kernel's stack at {:#x} cannot be written",
-    2: "a trap at {:#x} has no handler",
-    3: "its kernel's frame for iret at {:#x} cannot be read",
-    4: "its kernel returns to user mode at {:#x} without a user page table",
-}
-"""Why a domain crashes, by the numbers of _traps.c."""
 
 
-class Gate(ctypes.Structure):
-    """struct gate."""
+class UnicornVcpuState(VcpuState):
+    """struct vcpu with this engine's struct engine_vcpu."""
 
     _fields_ = (
-        ("address", c_uint64),
-        ("selector", c_uint16),
-        ("dpl", c_uint8),
-        ("masks_events", c_uint8),
-    )
-
-
-class VcpuState(ctypes.Structure):
-    """struct vcpu."""
-
-    _fields_ = (
-        ("traps", Gate * 256),
-        ("callbacks", Gate * 8),
-        ("kernel_sp", c_uint64),
-        ("roots", c_uint64 * 2),
-        ("other_gs_base", c_uint64),
-        ("info", c_void_p),
-        ("gdt", c_uint64 * 2),
-        ("in_kernel", c_uint32),
+        ("gdt_shown", c_uint64 * 2),
         ("flush", c_uint32),
-        ("nmi_pending", c_uint32),
-        ("nmi_masked", c_uint32),
     )
 
 
-class TrapContext(ctypes.Structure):
-    """struct trap_context."""
+class UnicornTrapContext(TrapContext):
+    """struct trap_context with this engine's struct engine_context."""
 
     _fields_ = (
         ("cpu", c_void_p),
         ("env", c_void_p),
         ("registers", c_void_p),
-        ("rip", c_void_p),
         ("hflags", c_void_p),
         ("segments", c_void_p),
         ("control", c_void_p),
@@ -88,20 +62,8 @@ class TrapContext(ctypes.Structure):
         ("update_cr0", c_void_p),
         ("raise_event", c_void_p),
         ("flush_tlb", c_void_p),
-        ("memory", c_void_p),
-        ("memory_size", c_uint64),
-        ("private_memory", c_void_p),
-        ("private_base", c_uint64),
-        ("private_size", c_uint64),
-        ("on_hypercall", HypercallCallback),
-        ("on_fault", FaultCallback),
-        ("on_cpuid", CpuidCallback),
-        ("on_crash", CrashCallback),
-        ("vcpu", ctypes.POINTER(VcpuState)),
         ("flush_page", c_void_p),
-        ("native_self", c_void_p),
-        ("native_hypercall", c_void_p),
-        ("native_store", c_void_p),
+        ("on_cpuid", CpuidCallback),
     )
 
 
@@ -124,23 +86,9 @@ class TrapSink(Protocol):
 @cache
 def load_traps() -> ctypes.CDLL:
     """The C hooks beside this module."""
-    hooks = load_beside(
-        __file__,
-        "_traps",
-        "the engine's C code",
-        EngineError,
-        ctypes.CDLL,
-        Sizes("xenolith_pv_sizes", ctypes.sizeof(TrapContext) << 32 | ctypes.sizeof(VcpuState)),
-    )
+    hooks = load_entry_points(__file__, "_traps", UnicornTrapContext, UnicornVcpuState)
     hooks.xenolith_pv_resume.argtypes = [c_void_p]
-    hooks.xenolith_pv_inject.argtypes = [c_void_p, c_uint32, c_uint32]
     hooks.xenolith_pv_read.argtypes = [c_void_p, c_uint64, c_void_p, c_uint64]
-    hooks.xenolith_pv_start.argtypes = [c_void_p, c_uint32, c_uint32]
-    hooks.xenolith_pv_load_data_segment.argtypes = [c_void_p, c_int, c_uint32]
-    hooks.xenolith_pv_fail_safe.argtypes = [c_void_p, *[c_uint64] * 4]
-    hooks.xenolith_pv_fail_safe.restype = None
-    hooks.xenolith_pv_reload_data_segments.argtypes = [c_void_p]
-    hooks.xenolith_pv_reload_data_segments.restype = None
     return hooks
 
 
@@ -154,17 +102,16 @@ class PrivateRange(Protocol):
 
 def install_traps(
     machine: EmulatedMachine, memory: tuple[int, int], private: PrivateRange, sink: TrapSink
-) -> TrapContext:
+) -> UnicornTrapContext:
     """Hook all by which a guest leaves its code; the caller keeps the result alive.
 
     ``memory`` is where the host has machine memory, and its size in bytes.
     """
     env, layout, library = machine.env, machine.layout, machine.library
-    context = TrapContext(
+    context = UnicornTrapContext(
         cpu=machine.cpu,
         env=env,
         registers=env,
-        rip=env + layout.rip,
         hflags=env + layout.hflags,
         segments=env + layout.segments,
         control=env + layout.control,

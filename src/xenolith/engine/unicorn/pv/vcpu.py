@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import PvCpuState, TrapGate, TrapHandler
-from xenolith.engine.unicorn.pv.traps import Gate, VcpuState
+from xenolith.engine.pv_traps.structures import DS, ES, FS, GS, Gate
+from xenolith.engine.unicorn.pv.traps import UnicornVcpuState
 from xenolith.engine.unicorn.registers import GENERAL
 from xenolith.machine.address import PAGE_SHIFT, GuestVirt, Mfn
 
@@ -20,9 +21,8 @@ _MASK64 = (1 << 64) - 1
 _CR0_TS = 8
 _DR6_INITIAL = 0xFFFF0FF0
 
-_SEGMENT_BYTES = 24
-_ES, _CS, _SS, _DS, _FS, _GS, _LDT, _TR, _GDT, _IDT = range(10)
-"""Segment registers and descriptor tables in the order of CPUX86State."""
+_LDT, _GDT, _IDT = 6, 8, 9
+"""Descriptor tables, as segment registers of CPUX86State."""
 _GDT_LIMIT = 0xFFFF
 
 
@@ -33,14 +33,13 @@ class UnicornPvVcpu:
         self.registers = engine.registers
         self.handler = handler
         self.context = engine.machine.new_context()
-        self.state = VcpuState()
+        self.state = UnicornVcpuState()
         self.initial: PvCpuState | None = None
         """What it will start with; None once it has."""
         self._engine = engine
         self._number = number
         self._ldt_address, *gdt_addresses = engine.area.add_vcpu(number)
-        self.state.gdt[:] = gdt_addresses
-        self._ldt_limit = 0
+        self.state.gdt_shown[:] = gdt_addresses
         self._breakpoints: tuple[Sequence[int], int] = ((), 0)
 
     @property
@@ -64,8 +63,7 @@ class UnicornPvVcpu:
 
     def inject(self, vector: int, error_code: int = 0) -> None:
         """See PvVcpu."""
-        engine = self._engine
-        engine.traps.xenolith_pv_inject(engine.context_address, vector, error_code)
+        self._engine.code.call(self.state, "xenolith_pv_inject", vector, error_code)
 
     def inject_nmi(self) -> None:
         """See PvVcpu."""
@@ -108,27 +106,27 @@ class UnicornPvVcpu:
 
     def set_gdt(self, frames: Sequence[Mfn]) -> None:
         """See PvVcpu."""
-        self._engine.area.map_gdt(self._number, frames)
+        self.state.gdt[:] = self._engine.area.map_gdt(self._number, frames)
         self.state.flush = 1
 
     def set_ldt(self, frames: Sequence[Mfn | None], entries: int) -> None:
         """See PvVcpu."""
-        self._ldt_limit = 8 * entries - 1 if entries else 0
+        self.state.ldt_limit = 8 * entries - 1 if entries else 0
         self.show_ldt(frames)
         if self._engine.is_loaded(self):
-            self.registers.write_segment(_LDT, self._ldt_address, self._ldt_limit)
+            self.registers.write_segment(_LDT, self._ldt_address, self.state.ldt_limit)
 
     def show_ldt(self, frames: Sequence[Mfn | None]) -> None:
         """See PvVcpu."""
-        self._engine.area.map_ldt(self._number, frames)
+        self.state.ldt[:] = self._engine.area.map_ldt(self._number, frames)
         self.state.flush = 1
 
     def load_user_gs(self, selector: int) -> None:
         """See PvVcpu."""
-        kernel_base = self._base(_GS)
-        self._load_data_segment(_GS, selector)
-        self.state.other_gs_base = self._base(_GS)
-        self._set_base(_GS, kernel_base)
+        kernel_base = self._base(GS)
+        self._load_data_segment(GS, selector)
+        self.state.other_gs_base = self._base(GS)
+        self._set_base(GS, kernel_base)
 
     def set_rflags(self, value: int) -> None:
         """See PvVcpu."""
@@ -161,35 +159,35 @@ class UnicornPvVcpu:
     @property
     def fs_base(self) -> int:
         """See PvVcpu."""
-        return self._base(_FS)
+        return self._base(FS)
 
     @fs_base.setter
     def fs_base(self, value: int) -> None:
-        self._set_base(_FS, value)
+        self._set_base(FS, value)
 
     @property
     def gs_base_kernel(self) -> int:
         """See PvVcpu."""
-        return self._base(_GS) if self.state.in_kernel else self.state.other_gs_base
+        return self._base(GS) if self.state.in_kernel else self.state.other_gs_base
 
     @gs_base_kernel.setter
     def gs_base_kernel(self, value: int) -> None:
         if self.state.in_kernel:
-            self._set_base(_GS, value)
+            self._set_base(GS, value)
         else:
             self.state.other_gs_base = value
 
     @property
     def gs_base_user(self) -> int:
         """See PvVcpu."""
-        return self.state.other_gs_base if self.state.in_kernel else self._base(_GS)
+        return self.state.other_gs_base if self.state.in_kernel else self._base(GS)
 
     @gs_base_user.setter
     def gs_base_user(self, value: int) -> None:
         if self.state.in_kernel:
             self.state.other_gs_base = value
         else:
-            self._set_base(_GS, value)
+            self._set_base(GS, value)
 
     def enter(self) -> None:
         """Take on the registers that it starts with; the CPU is this vCPU's."""
@@ -215,31 +213,28 @@ class UnicornPvVcpu:
         selectors = (state.ds, state.es, state.fs, state.gs)
         loaded = [
             self._load_data_segment(segment, selector)
-            for segment, selector in zip((_DS, _ES, _FS, _GS), selectors, strict=True)
+            for segment, selector in zip((DS, ES, FS, GS), selectors, strict=True)
         ]
         self.fs_base = state.fs_base
         self.gs_base_kernel, self.gs_base_user = state.gs_base_kernel, state.gs_base_user
-        engine = self._engine
-        if not engine.traps.xenolith_pv_start(engine.context_address, state.cs, state.ss):
+        code = self._engine.code
+        if not code.call(own, "xenolith_pv_start", state.cs, state.ss):
             raise EngineError(f"a vCPU cannot start with CS {state.cs:#x} and SS {state.ss:#x}")
         self.debug_status = _DR6_INITIAL
         self.arm_breakpoints()
         if not all(loaded):
-            engine.traps.xenolith_pv_fail_safe(engine.context_address, *selectors)
+            code.call(own, "xenolith_pv_fail_safe", *selectors)
 
     def _load_tables(self) -> None:
         """Point the processor's table registers at where this vCPU's tables are shown."""
         registers = self.registers
-        registers.write_segment(_GDT, self.state.gdt[self.state.in_kernel], _GDT_LIMIT)
-        registers.write_segment(_LDT, self._ldt_address, self._ldt_limit)
+        registers.write_segment(_GDT, self.state.gdt_shown[self.state.in_kernel], _GDT_LIMIT)
+        registers.write_segment(_LDT, self._ldt_address, self.state.ldt_limit)
         registers.write_segment(_IDT, 0, 0)
 
-    def _load_data_segment(self, segment: int, selector: int) -> bool:
-        engine = self._engine
-        loaded = engine.traps.xenolith_pv_load_data_segment(
-            engine.context_address, segment, selector
-        )
-        return bool(loaded)
+    def _load_data_segment(self, number: int, selector: int) -> bool:
+        code = self._engine.code
+        return bool(code.call(self.state, "xenolith_pv_load_data_segment", number, selector))
 
     def _base(self, segment: int) -> int:
         return self.registers.segment_base(segment)

@@ -1,67 +1,45 @@
 /*
- * Flags, segments and modes of a PV vCPU on KVM, whose kernel and programs are both at CPL 3.
+ * Flags, segments and modes of a PV vCPU.
  */
-#ifndef XENOLITH_KVM_GUEST_SEGMENTS_H
-#define XENOLITH_KVM_GUEST_SEGMENTS_H
+#ifndef XENOLITH_PV_SEGMENTS_H
+#define XENOLITH_PV_SEGMENTS_H
 
+#include "engine.h"
 #include "guest_memory.h"
 
-static struct kvm_sregs *special(const struct trap_context *context)
-{
-    return &context->vcpu->run->s.regs.sregs;
-}
-
+/* Interrupts never go off for a guest, nor does it get at ports; to its kernel it looks as the upcall mask says. */
 static uint64_t read_flags(const struct trap_context *context)
 {
-    return context->vcpu->rflags | EFLAGS_IF;
+    return load_rflags(context) | EFLAGS_IF;
 }
 
-static void write_flags(const struct trap_context *context, uint64_t flags)
+static void write_flags(struct trap_context *context, uint64_t flags)
 {
-    context->vcpu->rflags = (flags & EFLAGS_ALL & ~(uint64_t)(EFLAGS_IOPL | EFLAGS_VM)) | EFLAGS_IF | 2;
-}
-
-static void load_segment(struct kvm_segment *segment, uint32_t selector, uint32_t low, uint32_t high)
-{
-    uint32_t limit = (low & 0xffff) | (high & 0xf0000);
-
-    segment->selector = selector;
-    segment->base = low >> 16 | (high & 0xff) << 16 | (high & 0xff000000);
-    segment->limit = high & DESC_GRANULAR ? limit << 12 | 0xfff : limit;
-    segment->type = (high >> 8 & 15) | 1;
-    segment->s = high >> 12 & 1;
-    segment->dpl = high >> 13 & 3;
-    segment->present = high >> 15 & 1;
-    segment->avl = high >> 20 & 1;
-    segment->l = high >> 21 & 1;
-    segment->db = high >> 22 & 1;
-    segment->g = high >> 23 & 1;
-    segment->unusable = !segment->present;
-}
-
-/* An SS that 64-bit code has without a descriptor: at the privilege level of the code. */
-static void load_null_stack_segment(struct kvm_segment *segment, uint32_t selector)
-{
-    load_segment(segment, selector, 0, DESC_SS);
-    segment->base = 0;
+    store_rflags(context, (flags & EFLAGS_ALL & ~(uint64_t)(EFLAGS_IOPL | EFLAGS_VM)) | EFLAGS_IF | 2);
 }
 
 static void load_flat_segments(struct trap_context *context, uint32_t code)
 {
-    load_segment(&special(context)->cs, code, 0xffff, code == FLAT_CS32 ? DESC_CS32 : DESC_CS64);
-    load_segment(&special(context)->ss, FLAT_SS, 0xffff, DESC_SS);
+    uint32_t level = privilege_level(context);
+
+    load_segment(segment(context, SEG_CS), (code & ~3u) | level, 0xffff, code == FLAT_CS32 ? DESC_CS32 : DESC_CS64);
+    load_segment(segment(context, SEG_SS), (FLAT_SS & ~3u) | level, 0xffff, DESC_SS);
+    segments_loaded(context);
 }
 
+/* From user mode to kernel mode or back; then CS and SS are to be loaded. */
 static void toggle_mode(struct trap_context *context)
 {
     struct vcpu *vcpu = context->vcpu;
-    uint64_t base = special(context)->gs.base;
+    uint64_t base = segment(context, SEG_GS)->base;
 
     vcpu->in_kernel ^= 1;
-    special(context)->gs.base = vcpu->other_gs_base;
+    segment(context, SEG_GS)->base = vcpu->other_gs_base;
     vcpu->other_gs_base = base;
+    root_changed(context);
 }
 
+/* From where the pages of the tables are, not where the processor is shown them: that is Xen's part of addresses. */
 static uint64_t copy_descriptor(const struct trap_context *context, uint32_t selector)
 {
     const uint64_t *pages = selector & 4 ? context->vcpu->ldt : context->vcpu->gdt;
@@ -89,16 +67,16 @@ static uint64_t read_descriptor(const struct trap_context *context, uint32_t sel
 }
 
 /* Load DS, ES, FS or GS, with a null selector where the processor would fault; whether it would not. */
-static int load_data_segment(struct trap_context *context, struct kvm_segment *segment, uint32_t selector)
+static int load_data_segment(struct trap_context *context, int number, uint32_t selector)
 {
     uint64_t descriptor = selector & 0xfffc ? read_descriptor(context, selector) : 0;
     uint32_t high = descriptor >> 32, wanted = DESC_PRESENT | DESC_S;
 
     if ((high & wanted) == wanted && (high & (DESC_CODE | DESC_READABLE)) != DESC_CODE) {
-        load_segment(segment, selector, (uint32_t)descriptor, high);
+        load_segment(segment(context, number), selector, (uint32_t)descriptor, high);
         return 1;
     }
-    load_segment(segment, 0, 0, 0);
+    load_segment(segment(context, number), 0, 0, 0);
     return !(selector & 0xfffc);
 }
 
@@ -109,26 +87,33 @@ static int load_code_segment(struct trap_context *context, uint32_t selector)
 
     if ((high & wanted) != wanted || (high & (DESC_LONG | DESC_BIG)) == (DESC_LONG | DESC_BIG))
         return 0;
-    load_segment(&special(context)->cs, selector, (uint32_t)descriptor, high);
+    load_segment(segment(context, SEG_CS), selector, (uint32_t)descriptor, high);
     return 1;
 }
 
+/* An SS that 64-bit code has without a descriptor: at the privilege level of the code. */
+static void load_null_stack_segment(struct trap_context *context, uint32_t selector)
+{
+    load_segment(segment(context, SEG_SS), selector, 0, DESC_SS);
+}
+
+/* Load SS after CS. */
 static int load_stack_segment(struct trap_context *context, uint32_t selector)
 {
     uint64_t descriptor;
     uint32_t high, wanted = DESC_PRESENT | DESC_S | DESC_WRITABLE;
 
     if (!(selector & 0xfffc)) {
-        if (!special(context)->cs.l)
+        if (!is_64bit_code(segment(context, SEG_CS)))
             return 0;
-        load_null_stack_segment(&special(context)->ss, selector);
+        load_null_stack_segment(context, selector);
         return 1;
     }
     descriptor = read_descriptor(context, selector);
     high = descriptor >> 32;
     if ((high & wanted) != wanted || high & DESC_CODE)
         return 0;
-    load_segment(&special(context)->ss, selector, (uint32_t)descriptor, high);
+    load_segment(segment(context, SEG_SS), selector, (uint32_t)descriptor, high);
     return 1;
 }
 

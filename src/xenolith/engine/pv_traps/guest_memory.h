@@ -1,8 +1,10 @@
 /*
  * Memory of a PV guest, by the page tables in use.
  */
-#ifndef XENOLITH_GUEST_MEMORY_H
-#define XENOLITH_GUEST_MEMORY_H
+#ifndef XENOLITH_PV_GUEST_MEMORY_H
+#define XENOLITH_PV_GUEST_MEMORY_H
+
+#include <string.h>
 
 #include "trap_context.h"
 
@@ -16,13 +18,22 @@ static uint8_t *machine(const struct trap_context *context, uint64_t address, ui
     return NULL;
 }
 
-/* The host's address of a guest-virtual byte by the page tables in use, their bits set as by an access; or NULL. */
+static uint64_t root_in_use(const struct trap_context *context)
+{
+    return context->vcpu->roots[context->vcpu->in_kernel];
+}
+
+/*
+ * The host's address of a guest-virtual byte by the page tables in use, their bits set as by an access; NULL where
+ * there is none, or it is Xen's: what of that the processor lets a guest read is no memory of its, and some is ring
+ * 0's alone, whose accesses these look like.
+ */
 static uint8_t *translate(const struct trap_context *context, uint64_t address, int write)
 {
-    uint64_t table = context->control[3] & PTE_ADDRESS, wanted = PTE_PRESENT | (write ? PTE_WRITABLE : 0);
+    uint64_t table = root_in_use(context), wanted = PTE_PRESENT | (write ? PTE_WRITABLE : 0);
     int shift;
 
-    if ((uint64_t)((int64_t)(address << 16) >> 16) != address)
+    if ((uint64_t)((int64_t)(address << 16) >> 16) != address || (address >= XEN_START && address < XEN_END))
         return NULL;
     for (shift = 39;; shift -= 9) {
         uint64_t *entry = (uint64_t *)machine(context, table + 8 * (address >> shift & 511), 8);
