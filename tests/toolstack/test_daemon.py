@@ -322,6 +322,19 @@ def test_what_cannot_be_created_says_why_and_leaves_nothing(
             assert name.startswith("1.") or name == "last-domid"
 
 
+def test_a_full_disk_behind_the_log_changes_nothing_else(host: Host) -> None:
+    logs = host.state_dir / "logs"
+    logs.mkdir(parents=True)
+    (logs / "xl-web.log").symlink_to("/dev/full")
+    with host.connect() as toolstack:
+        with pytest.raises(ToolstackError, match="the kernel is not a kernel"):
+            toolstack.create(host.config("web", "unbuildable"))
+        domid = toolstack.create(host.config("web", on_crash="preserve"))
+        with toolstack.console(domid) as console:
+            console.sendall(b"bug\n")
+            assert toolstack.wait(domid) == (domid, ShutdownReason.crash, None, True)
+
+
 def test_a_configuration_that_is_none_is_refused(host: Host) -> None:
     with host.connect() as toolstack, pytest.raises(ToolstackError, match="config"):
         toolstack.create({"name": 5})

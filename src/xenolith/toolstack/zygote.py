@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 from xenolith.engine.choice import report as engine_report
 from xenolith.machine.event_loop import READ, EventLoop
-from xenolith.toolstack import domain_process, rpc
+from xenolith.toolstack import domain_process, last_words, rpc
 from xenolith.toolstack.domain_process import Handover
 from xenolith.toolstack.machine import MachineFactory
 from xenolith.toolstack.rpc_loop import LoopConnection, Request
@@ -115,8 +115,7 @@ def _leave_zygote(handover: Handover) -> None:
     """Become a process of one's own: name, session, descriptors, last words."""
     _set_process_name(f"xen-{handover.config['name']}")
     os.setsid()
-    log = handover.fds["log"]
-    os.dup2(log, 2)
+    last_words.keep_in(handover.fds["log"])
     _close_all_but([0, 1, 2, *(fd for role, fd in handover.fds.items() if role != "log")])
     faulthandler.enable()
 
