@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,8 +14,11 @@ import pytest
 
 from xenolith.storage.errors import ImageError
 from xenolith.storage.nbd.client import NbdImage
-from xenolith.toolstack import paths
+from xenolith.storage.nbd.client_handshake import Agreement
+from xenolith.toolstack import paths, rpc
 from xenolith.toolstack.config.disk import DiskConfig, parse_disk
+from xenolith.toolstack.devices import nbd_server
+from xenolith.toolstack.devices.disk_image import open_disk
 from xenolith.toolstack.devices.nbd_server import open_foreign, socket_of
 
 SIZE = 8 << 20
@@ -41,8 +46,17 @@ def make(path: Path, image_format: str) -> None:
 
 def open_image(config: DiskConfig) -> NbdImage:
     assert config.target is not None
-    names, (fd,) = open_foreign(config, config.target)
-    return NbdImage(socket_of(fd), name=names[0], read_only=not config.writable)
+    name, fd, agreement = open_foreign(config, config.target)
+    agreement = Agreement.from_plain(json.loads(json.dumps(agreement.plain())))
+    read_only = not config.writable
+    return NbdImage(socket_of(fd), name=name, read_only=read_only, agreement=agreement)
+
+
+def wait_for_the_end_of_servers(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while servers_of(path):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def servers_of(path: Path) -> list[int]:
@@ -81,10 +95,33 @@ def test_the_server_ends_with_the_disk_and_leaves_nothing(tmp_path: Path) -> Non
     with open_image(disk(path, "qcow2")):
         assert len(servers_of(path)) == 1
         assert os.listdir(paths.domains_dir()) == []
-    deadline = time.monotonic() + 10
-    while servers_of(path):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_the_end_of_servers(path)
+
+
+@needs_qemu
+def test_the_server_of_a_disk_that_nobody_came_to_use_ends(tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    make(path, "qcow2")
+    config = disk(path, "qcow2")
+    opened = open_disk(config)
+    assert len(servers_of(path)) == 1
+    rpc.close_all(opened.fds)
+    wait_for_the_end_of_servers(path)
+
+
+@needs_qemu
+def test_a_server_that_says_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "disk.qcow2"
+    make(path, "qcow2")
+
+    def refuse(sock: socket.socket, *_: object) -> None:
+        sock.close()
+        raise ImageError("refused")
+
+    monkeypatch.setattr(nbd_server, "negotiate", refuse)
+    with pytest.raises(ImageError, match="refused"):
+        open_image(disk(path, "qcow2"))
+    wait_for_the_end_of_servers(path)
 
 
 @needs_qemu

@@ -47,13 +47,15 @@ class NbdImage:
         *,
         name: str | None = None,
         read_only: bool = False,
+        agreement: Agreement | None = None,
     ) -> None:
         """Hold the handshake on a connected socket; ImageError if that leads to nothing.
 
-        ``name`` is what messages call the image.
+        ``name`` is what messages call the image, ``agreement`` what :func:`negotiate` has come to on that socket,
+        if somebody has called it.
         """
         self.name = name or f"NBD export '{export}' of {_peer(sock)}"
-        self._agreement = self._negotiate(sock, export)
+        self._agreement = agreement or negotiate(sock, export, self.name)
         self._flags = self._agreement.flags
         self._read_only = read_only or TransmissionFlag.READ_ONLY in self._flags
         self._maximum = self._agreement.sizes.maximum // SECTOR_SIZE * SECTOR_SIZE
@@ -132,28 +134,6 @@ class NbdImage:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _negotiate(self, sock: socket.socket, export: str) -> Agreement:
-        try:
-            sock.settimeout(HANDSHAKE_TIMEOUT)
-            agreement = stream.converse(handshake(export), sock)
-            sock.settimeout(None)
-        except OSError as error:
-            sock.close()
-            raise ImageError(f"{self.name}: the server is gone: {error}") from error
-        except ProtocolError as error:
-            sock.close()
-            raise ImageError(f"{self.name}: {error}") from error
-        except RefusedError as error:
-            sock.close()
-            raise ImageError(f"{self.name}: the server refuses: {error}") from error
-        if agreement.sizes.minimum > SECTOR_SIZE or agreement.sizes.maximum < SECTOR_SIZE:
-            sock.close()
-            raise ImageError(
-                f"{self.name} takes requests of {agreement.sizes.minimum} to"
-                f" {agreement.sizes.maximum} bytes only, and disks have sectors of {SECTOR_SIZE}"
-            )
-        return agreement
-
     def _cut(self, buffers: Sequence[memoryview]) -> Iterator[tuple[int, Sequence[memoryview]]]:
         """Offsets and buffers of the requests that a transfer takes."""
         length, maximum = total(buffers), min(self._maximum, MAX_PAYLOAD)
@@ -171,6 +151,30 @@ class NbdImage:
     def _check_writable(self) -> None:
         if self._read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def negotiate(sock: socket.socket, export: str, name: str) -> Agreement:
+    """Hold the handshake on a connected socket, which is closed on failure; ImageError, about ``name``."""
+    try:
+        sock.settimeout(HANDSHAKE_TIMEOUT)
+        agreement = stream.converse(handshake(export), sock)
+        sock.settimeout(None)
+    except OSError as error:
+        sock.close()
+        raise ImageError(f"{name}: the server is gone: {error}") from error
+    except ProtocolError as error:
+        sock.close()
+        raise ImageError(f"{name}: {error}") from error
+    except RefusedError as error:
+        sock.close()
+        raise ImageError(f"{name}: the server refuses: {error}") from error
+    if agreement.sizes.minimum > SECTOR_SIZE or agreement.sizes.maximum < SECTOR_SIZE:
+        sock.close()
+        raise ImageError(
+            f"{name} takes requests of {agreement.sizes.minimum} to"
+            f" {agreement.sizes.maximum} bytes only, and disks have sectors of {SECTOR_SIZE}"
+        )
+    return agreement
 
 
 def connect_unix(path: str | os.PathLike[str]) -> socket.socket:

@@ -6,8 +6,9 @@ base:allocation where the server knows them, NBD_OPT_EXPORT_NAME where it does n
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from xenolith.storage.nbd import options
 from xenolith.storage.nbd.constants import (
@@ -48,6 +49,16 @@ class Agreement:
     structured: bool
     allocation_context: int | None
     """The number of base:allocation, if the server can tell of it."""
+
+    def plain(self) -> list[Any]:
+        """What another process can make it from, by :meth:`from_plain`: JSON has it all."""
+        return [self.size, self.flags, self.sizes, self.structured, self.allocation_context]
+
+    @classmethod
+    def from_plain(cls, values: Sequence[Any]) -> Self:
+        """Undo :meth:`plain`."""
+        size, flags, sizes, structured, context = values
+        return cls(size, TransmissionFlag(flags), BlockSizes(*sizes), structured, context)
 
 
 def handshake(export: str) -> Handshake[Agreement]:

@@ -19,6 +19,7 @@ from xenolith.storage.file import ImageFile
 from xenolith.storage.image import SECTOR_SIZE, Image
 from xenolith.storage.live import LiveImage
 from xenolith.storage.nbd.client import NbdImage
+from xenolith.storage.nbd.client_handshake import Agreement
 from xenolith.storage.open import image_from, locate
 from xenolith.toolstack import rpc
 from xenolith.toolstack.config.disk import DiskConfig, DiskFormat
@@ -47,9 +48,14 @@ def open_disk(disk: DiskConfig) -> OpenedDisk:
     kind = disk.format if disk.target is not None else DiskFormat.EMPTY
     names: list[str] = []
     fds: list[int] = []
+    agreement = None
     if disk.target is not None:
-        open_it = _open_ours if kind in _OURS else open_foreign
-        names, fds = open_it(disk, disk.target)
+        if kind in _OURS:
+            names, fds = _open_ours(disk, disk.target)
+        else:
+            foreign = open_foreign(disk, disk.target)
+            names, fds = [foreign.name], [foreign.fd]
+            agreement = foreign.agreement.plain()
     settings: Body = {
         "vdev": disk.vdev,
         "format": kind.value,
@@ -58,6 +64,7 @@ def open_disk(disk: DiskConfig) -> OpenedDisk:
         "discard": disk.discard,
         "names": names,
         "local": kind in _OURS,
+        "agreement": agreement,
         "sector_size": _sector_size(fds[0]) if kind is DiskFormat.RAW else SECTOR_SIZE,
     }
     return OpenedDisk(settings, fds)
@@ -72,7 +79,9 @@ def image_of(settings: Body, fds: Sequence[int]) -> Image | None:
     if kind is DiskFormat.EMPTY:
         return None
     if kind not in _OURS:
-        return NbdImage(socket_of(fds[0]), name=names[0], read_only=not writable)
+        agreement = Agreement.from_plain(settings["agreement"])
+        sock = socket_of(fds[0])
+        return NbdImage(sock, name=names[0], read_only=not writable, agreement=agreement)
     try:
         files = [ImageFile(fd, name) for fd, name in zip(fds, names, strict=True)]
         return image_from(files, kind.value, writable)

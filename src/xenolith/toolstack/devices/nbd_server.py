@@ -1,20 +1,24 @@
 """Stock NBD servers for disks in formats that we do not read ourselves: qcow2 and what else qemu knows.
 
-The daemon starts qemu-nbd(8) and hands the connected socket to the domain's process. The server
-ends when that connection does, whatever ends it, so nobody has to remember it.
+The daemon starts qemu-nbd(8), holds the handshake and hands the connected socket to the domain's process.
+From then on the server ends when that connection does, whatever ends it, so nobody has to remember it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
+from typing import NamedTuple
 
 from xenolith.storage.errors import ImageError
-from xenolith.storage.nbd.client import connect_unix
+from xenolith.storage.nbd.client import connect_unix, negotiate
+from xenolith.storage.nbd.client_handshake import Agreement
 from xenolith.toolstack import paths
 from xenolith.toolstack.config.disk import DiskConfig
 
@@ -28,11 +32,16 @@ _LOCK_TIMEOUT = 1.0
 _LOCK_RETRY = 0.05
 
 
-def open_foreign(disk: DiskConfig, target: str) -> tuple[list[str], list[int]]:
-    """Start a server of an image; its name, and a socket on which no byte has been exchanged yet.
+class ForeignDisk(NamedTuple):
+    """A connection to a server that has told what it serves."""
 
-    The server is of the disk's format and access. ImageError says why there is none.
-    """
+    name: str
+    fd: int
+    agreement: Agreement
+
+
+def open_foreign(disk: DiskConfig, target: str) -> ForeignDisk:
+    """Start a server of an image, of the disk's format and access; ImageError says why there is none."""
     path = os.path.abspath(target)
     if shutil.which(PROGRAM) is None:
         raise ImageError(
@@ -43,9 +52,16 @@ def open_foreign(disk: DiskConfig, target: str) -> tuple[list[str], list[int]]:
         raise ImageError(f"{path} cannot be opened: {os.strerror(2)}")
     # The path of the socket only matters until both ends are connected.
     with tempfile.TemporaryDirectory(prefix="nbd-", dir=paths.domains_dir()) as directory:
-        address = os.path.join(directory, "socket")
-        _start(_command(disk, path, address), path)
-        return [path], [connect_unix(address).detach()]
+        address, process = (os.path.join(directory, name) for name in ("socket", "process"))
+        _start(_command(disk, path, address, process), path)
+        try:
+            sock = connect_unix(address)
+            agreement = negotiate(sock, "", path)
+            return ForeignDisk(path, sock.detach(), agreement)
+        except BaseException:
+            # It waits for somebody to talk to.
+            _end(process)
+            raise
 
 
 def socket_of(fd: int) -> socket.socket:
@@ -53,12 +69,19 @@ def socket_of(fd: int) -> socket.socket:
     return socket.socket(fileno=fd)
 
 
-def _command(disk: DiskConfig, path: str, address: str) -> list[str]:
+def _end(process_file: str) -> None:
+    with suppress(OSError, ValueError), open(process_file) as file:
+        # It forgets a SIGTERM that comes before its main loop, and has had nothing to write.
+        os.kill(int(file.read()), signal.SIGKILL)
+
+
+def _command(disk: DiskConfig, path: str, address: str, process_file: str) -> list[str]:
     return [
         PROGRAM,
         "--fork",
         "--shared=1",
         f"--socket={address}",
+        f"--pid-file={process_file}",
         f"--format={disk.format.value}",
         f"--cache={'none' if disk.direct_io_safe else 'writeback'}",
         f"--discard={'unmap' if disk.discard else 'ignore'}",
