@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from xenolith.engine.hvm import CpuState, Segment
@@ -13,6 +15,8 @@ MIB = 1 << 20
 MEMORY = 32 * MIB
 CODE = 0x1000
 LEVEL_4, LEVEL_3, LEVEL_2 = 0x2000, 0x3000, 0x4000
+ENDLESS_3, ENDLESS_2 = 0x5000, 0x6000
+TOP = 1 << 64
 TARGET, SIZE = 8 * MIB + 24, 16 * MIB
 
 PRESENT_WRITABLE_ACCESSED, DIRTY, LARGE = 0x23, 0x40, 0x80
@@ -33,6 +37,7 @@ class Recorder:
     def __init__(self) -> None:
         self.engine: UnicornEngine | None = None
         self.ended = False
+        self.may_shut_down = False
 
     def hypercall(self) -> None:
         assert self.engine is not None
@@ -46,7 +51,8 @@ class Recorder:
         raise AssertionError(vector)
 
     def triple_fault(self) -> None:
-        raise AssertionError("the guest's CPU has shut down")
+        assert self.may_shut_down, "the guest's CPU has shut down"
+        self.hypercall()
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         raise AssertionError(leaf, subleaf)
@@ -129,6 +135,59 @@ def test_the_store_is_cut_short_by_the_end_of_memory() -> None:
         vcpu.run()
     assert engine.registers.rdi == MEMORY + beyond
     engine.close()
+
+
+class EndlessMemory:
+    """A guest whose whole address space, but for its own first GiB, is one page of 2 MiB, over and over."""
+
+    def __init__(self) -> None:
+        self.memory = MachineMemory(MEMORY // PAGE_SIZE)
+        self.engine = UnicornEngine(self.memory)
+        self.recorder = Recorder()
+        self.recorder.engine = self.engine
+        self.vcpu = self.engine.new_vcpu(self.recorder)
+        self.engine.map(Gfn(0), Mfn(0), self.memory.frames)
+        page_tables(self.memory, PRESENT_WRITABLE_ACCESSED | DIRTY)
+        words = self.memory.view.cast("Q")
+        for slot in range(512):
+            words[ENDLESS_2 // 8 + slot] = 8 * MIB | PRESENT_WRITABLE_ACCESSED | DIRTY | LARGE
+            words[ENDLESS_3 // 8 + slot] = ENDLESS_2 | PRESENT_WRITABLE_ACCESSED
+            if slot:
+                words[LEVEL_4 // 8 + slot] = ENDLESS_3 | PRESENT_WRITABLE_ACCESSED
+
+    def store(self, start: int, size: int) -> None:
+        """Be about to store zeros, quadword by quadword."""
+        self.memory.write(CODE, b"\xf3\x48\xab" + END)
+        general = {"rdi": start, "rcx": size // 8}
+        self.vcpu.reset(CpuState(**{**vars(LONG_MODE), "general": general}))
+
+
+@pytest.fixture
+def endless() -> Iterator[EndlessMemory]:
+    made = EndlessMemory()
+    yield made
+    made.engine.close()
+
+
+def test_a_store_without_end_leaves_the_hypervisor_its_thread(endless: EndlessMemory) -> None:
+    endless.store(1 << 39, 1 << 34)
+    endless.vcpu.run()
+    assert 0 < endless.engine.registers.rdi - (1 << 39) < 1 << 30
+
+
+def test_a_store_ends_where_addresses_end(endless: EndlessMemory) -> None:
+    endless.store(TOP - 8 * MIB, 8 * MIB)
+    while not endless.recorder.ended:
+        endless.vcpu.run()
+    assert endless.engine.registers.rdi == 0
+
+
+def test_a_store_does_not_leave_the_canonical_addresses(endless: EndlessMemory) -> None:
+    endless.recorder.may_shut_down = True
+    endless.store((1 << 47) - 8 * MIB, 16 * MIB)
+    while not endless.recorder.ended:
+        endless.vcpu.run()
+    assert endless.engine.registers.rdi == 1 << 47
 
 
 def test_frames_beside_ram_are_found_at_their_addresses() -> None:

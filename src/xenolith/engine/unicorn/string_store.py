@@ -14,12 +14,16 @@ from xenolith.machine.address import PAGE_SIZE
 
 _STOSB, _STOSD, _STOSQ = b"\xf3\xaa", b"\xf3\xab", b"\xf3\x48\xab"
 _WORTH_WHILE = 2 * PAGE_SIZE
+_MOST_PAGES = 4096
+"""At once, some 20 ms of work: a guest may ask for all of its address space, with one page behind all of it."""
 
 _RFLAGS_DF = 1 << 10
 _PRESENT_WRITABLE_ACCESSED = 0x23
 _DIRTY, _LARGE = 0x40, 0x80
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _LEVEL_SHIFTS = (39, 30, 21, 12)
+_CANONICAL = (0, 0x1FFFF)
+_MASK64 = (1 << 64) - 1
 
 
 def finish_string_store(registers: UnicornRegisters, space: AddressSpace) -> None:
@@ -34,7 +38,9 @@ def finish_string_store(registers: UnicornRegisters, space: AddressSpace) -> Non
         return
     if registers.rax & (1 << 8 * width) - 1:
         return
-    while registers.rcx * width >= PAGE_SIZE:
+    for _ in range(_MOST_PAGES):
+        if registers.rcx * width < PAGE_SIZE:
+            return
         size = PAGE_SIZE - registers.rdi % PAGE_SIZE
         physical = _walk(registers.rdi, registers.cr3, space, _DIRTY)
         host = space.host_address(physical) if physical is not None else None
@@ -44,7 +50,7 @@ def finish_string_store(registers: UnicornRegisters, space: AddressSpace) -> Non
         # The page is one of the guest's RAM, mapped as long as the address space lives.
         ctypes.memset(host, 0, size)
         space.invalidate_code_at(physical)
-        registers.rdi += size
+        registers.rdi = registers.rdi + size & _MASK64
         registers.rcx -= size // width
 
 
@@ -66,6 +72,8 @@ def _code_at(registers: UnicornRegisters, space: AddressSpace) -> bytes:
 
 def _walk(address: int, cr3: int, space: AddressSpace, leaf: int) -> int | None:
     """The physical address behind a virtual one whose entries are writable and accessed, and have ``leaf`` set."""
+    if address >> 47 not in _CANONICAL:
+        return None
     table = cr3 & _ADDRESS
     for shift in _LEVEL_SHIFTS:
         host = space.host_address(table + 8 * (address >> shift & 511))
