@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 import zlib
@@ -141,6 +142,22 @@ def test_a_full_disk_fails_the_request_and_nothing_else(
         harness.restart()
         client = harness.client()
     assert harness.store.introduced_domains() == []
+
+
+def test_what_the_file_system_refuses_is_said_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 5):
+        journal = Journal(str(path))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(OSError, match=r".+") as refusal:
+                journal.load()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert refusal.value.filename == str(path)
+        assert refusal.value.strerror
+        journal.close()
 
 
 def compact(harness: Harness) -> None:

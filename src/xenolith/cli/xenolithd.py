@@ -16,6 +16,7 @@ from xenolith.toolstack import paths
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.server import Daemon
 from xenolith.toolstack.daemon_start import READY
+from xenolith.toolstack.failures import reason
 from xenolith.xenstore.journal import JournalError
 
 
@@ -37,9 +38,9 @@ def main() -> int:
             _log_to_file()
         daemon = Daemon()
     except (DaemonError, JournalError, OSError) as error:
-        logging.error("cannot start: %s", error)
+        logging.error("cannot start: %s", reason(error))
         if ready is not None:
-            os.write(ready, str(error).encode())
+            os.write(ready, reason(error).encode(errors="replace"))
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: daemon.stop())
@@ -53,9 +54,14 @@ def main() -> int:
 
 def _log_to_file() -> None:
     """Send standard error, and with it that of the zygote, to the daemon's log."""
-    os.makedirs(paths.log_dir(), mode=0o700, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    log = os.open(paths.daemon_log(), flags, 0o600)
+    try:
+        os.makedirs(paths.log_dir(), mode=0o700, exist_ok=True)
+        log = os.open(paths.daemon_log(), flags, 0o600)
+    except OSError as error:
+        raise DaemonError(
+            f"no log can be written: {reason(error)} (XENOLITH_STATE_DIR names another directory)"
+        ) from None
     os.dup2(log, 2)
     os.close(log)
 

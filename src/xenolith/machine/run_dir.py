@@ -5,10 +5,14 @@ Follows the XDG base directory specification for users and the FHS (/run) for ro
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 _XENSTORED_RUN_DIR = "/run/xenstored"
+
+_LONGEST = 107 - len("/domains/32751.socket")
+"""Bytes: the path of a socket, sun_path of unix(7), has to end in them."""
 
 
 def runtime_directory() -> str:
@@ -16,9 +20,12 @@ def runtime_directory() -> str:
 
     ``XENOLITH_RUN_DIR`` names it; else it is /run/xenolith for root, else xenolith below
     ``XDG_RUNTIME_DIR``, else /tmp/xenolith-<uid>. PermissionError unless it is a directory (not
-    a symbolic link) of this user to which nobody else can write.
+    a symbolic link) of this user to which nobody else can write; OSError if it cannot be made.
     """
     directory = _choose()
+    if len(os.fsencode(directory)) > _LONGEST:
+        why = f"a path of more than {_LONGEST} bytes is too long for sockets"
+        raise OSError(errno.ENAMETOOLONG, why, directory)
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:

@@ -11,6 +11,7 @@ import os
 import sys
 
 from xenolith.toolstack import paths
+from xenolith.toolstack.failures import reason
 from xenolith.toolstack.rpc import Connection, ProtocolError
 
 READY = b"ready\n"
@@ -27,7 +28,9 @@ def start_and_connect() -> Connection:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         lock = os.open(paths.start_lock(), flags, 0o600)
     except OSError as error:
-        raise DaemonStartError(f"The run directory cannot be used: {error}") from None
+        raise DaemonStartError(
+            f"The run directory cannot be used: {reason(error)} (XENOLITH_RUN_DIR names another)"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -36,7 +39,7 @@ def start_and_connect() -> Connection:
             _start()
         return Connection.connect(paths.daemon_socket())
     except (OSError, ProtocolError) as error:
-        raise DaemonStartError(f"The daemon cannot be reached: {error}") from None
+        raise DaemonStartError(f"The daemon cannot be reached: {reason(error)}") from None
     finally:
         os.close(lock)
 
@@ -55,8 +58,8 @@ def _start() -> None:
     with os.fdopen(reader, "rb") as pipe:
         said = pipe.read()
     if said != READY:
-        reason = said.decode(errors="replace").strip() or "it ended at once"
-        raise DaemonStartError(f"The daemon could not be started: {reason}")
+        why = said.decode(errors="replace").strip() or "it ended at once"
+        raise DaemonStartError(f"The daemon could not be started: {why}")
 
 
 def _become_daemon(ready: int) -> None:

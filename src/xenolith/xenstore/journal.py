@@ -9,6 +9,7 @@ that describes the present state only.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -113,9 +114,12 @@ class Journal:
             # Nothing may follow half a record.
             self._truncate(self._size)
         self._torn = True
-        written = os.write(self._file, data)
+        try:
+            written = os.write(self._file, data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from None
         if written != len(data):
-            raise OSError(f"{self._path}: no space for {len(data)} bytes")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
         self._torn = False
         self._size += written
 

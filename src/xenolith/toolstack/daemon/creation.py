@@ -33,6 +33,7 @@ from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.kernel_file import KernelFile, open_regular
 from xenolith.toolstack.devices.new_device import NewDevice
+from xenolith.toolstack.failures import reason
 from xenolith.xenstore.errors import XenstoreError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def create(
     try:
         config = cloud_init_seed.with_seed(config)
     except (OSError, BuildError) as error:
-        raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
+        raise DaemonError(f"Domain {config.name} cannot be created: {reason(error)}") from None
     try:
         config = nics.settled(config)
         domain = Domain(daemon.table.new_domid(), config, time.time())
@@ -73,7 +74,7 @@ def create(
         creation.start(screen)
     except (OSError, BuildError, DaemonError) as error:
         creation.undo()
-        raise DaemonError(f"Domain {config.name} cannot be created: {error}") from None
+        raise DaemonError(f"Domain {config.name} cannot be created: {reason(error)}") from None
     return domain.domid
 
 
@@ -144,7 +145,7 @@ class _Creation:
             self._kernel.hand_over(result.kernel, str(result.config.kernel), self._fds)
             self._devices = disks.open_all(self._domain.config)
         except (OSError, BuildError, DaemonError) as error:
-            self._fail(str(error))
+            self._fail(reason(error))
         else:
             self._spawn(result.config)
 
@@ -202,7 +203,7 @@ class _Creation:
             affinity.apply(domain, self._daemon.cpupools.of(domain.config.pool))
             connection = self._daemon.connect(domain)
         except OSError as error:
-            self._fail(f"its process cannot be reached: {error}")
+            self._fail(f"its process cannot be reached: {reason(error)}")
             return
         connection.call("ready", {}, self._built)
 

@@ -27,6 +27,7 @@ from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.guest_verbs import GUEST_VERBS, hand_out_socket
 from xenolith.toolstack.daemon.parameters import content, number, text, texts
+from xenolith.toolstack.failures import reason
 from xenolith.toolstack.rpc_loop import Request
 from xenolith.xenstore.errors import XenstoreError
 
@@ -56,7 +57,7 @@ def _run(daemon: Daemon, request: Request) -> None:
     except DaemonError as error:
         request.fail(str(error))
     except (OSError, XenstoreError) as error:
-        request.fail(f"{request.method} failed: {error}")
+        request.fail(f"{request.method.replace('_', '-')} failed: {reason(error)}")
     except (KeyError, TypeError, ValueError) as error:
         request.fail(f"{request.method}: bad parameter {error}", rpc.INVALID_PARAMS)
     except Exception:
