@@ -34,7 +34,9 @@ def test_debian_packages_are_those_that_are_installed_or_fetched() -> None:
     (benchmarks,) = matches(r"^_PACKAGES = \((.+)\)$", "bench/__main__.py")
     installed = set(re.findall(r'"([a-z0-9-]+)"', benchmarks))
     for path in ("Makefile", ".ci/run"):
-        for arguments in matches(r"scripts/need-packages ([\w \-]+)", path):
+        for arguments in matches(
+            r'(?:scripts/need-packages|missing=(?:"\$\$missing)?) ?([\w \-]+)', path
+        ):
             installed |= set(arguments.split())
     fetched = {*FLAVOURS.values()} | matches(
         r'^_BUSYBOX = "(.+)"$', "src/xenolith/builder/assets.py"
