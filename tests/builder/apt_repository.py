@@ -84,5 +84,23 @@ class AptRepository:
         self.publish(name, "1-1", files)
         self.publish("linux-image-cloud-amd64", release, {}, f"{name} (= 1-1)")
 
+    def publish_split_kernel(self, release: str) -> None:
+        """A kernel in packages of its own, as Debian has it from release 14 on."""
+        modules = f"usr/lib/modules/{release}"
+        objects = {f"{modules}/kernel/{path}.ko": kernel_module(depends="") for path in _MODULES}
+        parts = {
+            f"linux-base-{release}": {f"{modules}/modules.builtin": b"kernel/fs/builtin.ko\n"},
+            f"linux-binary-{release}": {f"{modules}/vmlinuz": f"kernel {release}".encode()},
+            f"linux-modules-{release}": objects,
+        }
+        for part, files in parts.items():
+            self.publish(part, "1-1", files)
+        name = f"linux-image-{release}"
+        depends = ", ".join(
+            ["dracut | initramfs-tools (>= 0.120)", *map("{} (= 1-1)".format, parts)]
+        )
+        self.publish(name, "1-1", {}, depends)
+        self.publish("linux-image-cloud-amd64", release, {}, f"{name} (= 1-1)")
+
     def publish_busybox(self, path: str = "bin/busybox") -> None:
         self.publish("busybox-static", "1:1.35", {path: b"\x7fELF busybox"})

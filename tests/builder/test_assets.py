@@ -110,6 +110,16 @@ def test_a_release_with_merged_usr(apt: AptRepository, assets: Assets) -> None:
     assert entries["bin/busybox"].data == b"\x7fELF busybox"
 
 
+def test_a_kernel_in_several_packages(apt: AptRepository, assets: Assets) -> None:
+    shutil.rmtree(apt.root / "tree" / "linux-image-cloud-amd64")
+    apt.publish_split_kernel("7.2.0+deb14-cloud-amd64")
+    apt.refresh()
+    guest = assets.ensure("cloud")
+    assert guest.kernel.read_bytes() == b"kernel 7.2.0+deb14-cloud-amd64"
+    entries = read_archive(guest.ramdisk.read_bytes())
+    assert "lib/modules/7.2.0+deb14-cloud-amd64/kernel/fs/ext4/ext4.ko" in entries
+
+
 def test_a_failed_download_is_explained_and_leaves_nothing(
     apt: AptRepository, assets: Assets
 ) -> None:

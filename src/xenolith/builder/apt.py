@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class Package:
     name: str
     version: str
     depends: str
+    parts: tuple[Package, ...] = ()
+    """Packages that hold the rest of it, and are fetched with it."""
 
 
 def find_package(name: str) -> Package:
@@ -48,11 +50,15 @@ def find_kernel(metapackage: str) -> Package:
     image = re.search(r"\blinux-image-\d[^\s,]*", package.depends)
     if image is None:
         raise BuildError(f"the package {metapackage} depends on no kernel; {_USE_YOUR_OWN}")
-    return find_package(image[0])
+    kernel = find_package(image[0])
+    # From Debian 14 on the image and its modules are in packages that it wants in its own version.
+    exact = re.findall(r"([^\s,|]+) \(= ([^)]+)\)", kernel.depends)
+    parts = tuple(find_package(name) for name, version in exact if version == kernel.version)
+    return replace(kernel, parts=parts)
 
 
 def fetch(package: Package, directory: Path) -> None:
-    """Download a package into ``directory`` and unpack its files there, below ``root``.
+    """Download a package and its parts into ``directory`` and unpack their files there, below ``root``.
 
     apt's progress goes to standard error. BuildError if apt cannot fetch it.
     """
@@ -70,6 +76,8 @@ def fetch(package: Package, directory: Path) -> None:
     if _progress("dpkg-deb", "-x", str(archives[0]), str(directory / "root")) != 0:
         raise BuildError(f"the package {package.name} {package.version} cannot be unpacked")
     archives[0].unlink()
+    for part in package.parts:
+        fetch(part, directory)
 
 
 def _show(name: str) -> Package | None:

@@ -48,7 +48,8 @@ def keep_kernel(
     root: Path, kept: Path, choose: Callable[[ModuleTree], Iterable[KernelModule]]
 ) -> None:
     """Copy the kernel and modules from a package's files at ``root`` to vmlinuz and modules/ in ``kept``."""
-    shutil.copyfile(only_file(root, "boot/vmlinuz-*"), kept / "vmlinuz")
+    kernel = only_file(root, "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
+    shutil.copyfile(kernel, kept / "vmlinuz")
     modules = only_file(root, "lib/modules/*", "usr/lib/modules/*")
     ours = kept / "modules" / modules.name
     ours.mkdir(parents=True)
