@@ -159,7 +159,7 @@ def test_without_a_terminal_it_only_shows(console: Pair) -> None:
         os.close(fd)
 
 
-def test_the_terminal_may_go_away(user: User, console: Pair) -> None:
+def test_a_terminal_that_goes_away_is_the_end(user: User, console: Pair) -> None:
     ours, guest = console
     mine, other = os.pipe()
 
@@ -168,7 +168,6 @@ def test_the_terminal_may_go_away(user: User, console: Pair) -> None:
         user.sees(b"hello")
         os.close(user.keyboard)
         user.keyboard = os.dup(mine)
-        guest.close()
 
     thread = meanwhile(hang_up)
     attach(ours, stdin=user.terminal, stdout=user.terminal)

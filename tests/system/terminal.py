@@ -62,6 +62,11 @@ class Terminal:
         self.process.wait()
         os.close(self.master)
 
+    def hang_up(self) -> None:
+        """Be gone, as a terminal whose window is closed."""
+        os.close(self.master)
+        self.master = os.open(os.devnull, os.O_RDWR)
+
     def attributes(self) -> list[object]:
         """The terminal's settings now."""
         return list(termios.tcgetattr(self.master))

@@ -183,6 +183,38 @@ def test_giving_up_leaves_nothing(host: Host, disk: str, key: bytes) -> None:
     nothing_is_left(host, "unwanted")
 
 
+def forever(disk: str) -> None:
+    """Have the menu of a disk wait for a key, however long that takes."""
+    image = Path(disk.partition(",")[0])
+    content = image.read_bytes()
+    assert content.count(b"set timeout=30") == 1
+    image.write_bytes(content.replace(b"set timeout=30", b"set timeout=-1"))
+
+
+def test_a_menu_without_a_timeout_is_for_who_can_choose(host: Host, disk: str) -> None:
+    forever(disk)
+    host.xl("create", config(host, "nobody", disk))
+    host.xl("destroy", "nobody")
+    with host.terminal("create", "-c", config(host, "somebody", disk)) as terminal:
+        seen = terminal.wait_for(b"q gives up.")
+        assert b"boots in" not in seen
+        terminal.type(ENTER)
+        assert "entry=default" in command_line(terminal)
+
+
+def test_the_default_boots_when_the_terminal_of_a_menu_hangs_up(host: Host, disk: str) -> None:
+    """With SIGHUP ignored, as by nohup(1); else xl ends, and nothing is left."""
+    forever(disk)
+    xl = host.command("create", "-c", config(host, "hung", disk))
+    ignoring = ["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *xl]
+    with Terminal(ignoring, host.environment) as terminal:
+        terminal.wait_for(b"q gives up.")
+        terminal.hang_up()
+        eventually(lambda: not bootloaders(host))
+        terminal.process.wait(30)
+    assert "hung" in host.names()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_xl_that_is_killed_at_the_menu_leaves_nothing(
     host: Host, disk: str, number: signal.Signals

@@ -118,15 +118,14 @@ class _Session:
         return bool(data)
 
     def _read_keys(self) -> bool:
-        """Take in what was typed; False if it holds the escape character."""
+        """Take in what was typed; False if it holds the escape character, or the terminal has gone."""
         assert self._stdin is not None
         try:
             keys = os.read(self._stdin, _CHUNK)
         except OSError:
-            keys = b""  # The terminal has gone.
+            return False
         if not keys:
-            self._stdin = None
-            return True
+            return False
         before, escaped, _ = keys.partition(self._escape)
         self._typed = (self._typed + before)[:_MAX_TYPED]
         if escaped:
