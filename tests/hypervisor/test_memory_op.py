@@ -239,11 +239,17 @@ class TestPhysmap:
         assert add(small, MapSpace.gmfn_range, (1 << 64) - 1, 9000, 2) == -Errno.EOVERFLOW
         assert add(small, MapSpace.gmfn_range, FIRST, (1 << 64) - 1, 2) == -Errno.EOVERFLOW
 
-    @pytest.mark.parametrize("gfn", [1 << 28, (1 << 64) - 1])
+    @pytest.mark.parametrize("gfn", [(1 << 28) - (1 << 18), (1 << 28) - 1, 1 << 28, (1 << 64) - 1])
     def test_nothing_is_beyond_the_address_width(self, small: SmallDomain, gfn: int) -> None:
         assert add(small, MapSpace.shared_info, 0, gfn) == -Errno.EINVAL
         assert add(small, MapSpace.gmfn, FIRST, gfn) == -Errno.EINVAL
+        assert populate(small, [gfn]) == 0
         assert small.gfn_is_ram(FIRST)
+
+    def test_the_last_frame_that_there_can_be_is_used(self, small: SmallDomain) -> None:
+        last = (1 << 28) - (1 << 18) - 1
+        assert add(small, MapSpace.gmfn, FIRST, last) == 0
+        assert small.gfn_is_ram(last)
 
     def test_spaces_that_are_not_served(self, small: SmallDomain) -> None:
         assert add(small, 77, 0, FIRST) == -Errno.ENOSYS

@@ -179,7 +179,7 @@ TestP2mAgainstAModel = P2mAgainstAModel.TestCase
 TestP2mAgainstAModel.settings = settings(max_examples=60, stateful_step_count=30)
 
 
-@pytest.mark.parametrize("gfn", [1 << 28, (1 << 64) - 1])
+@pytest.mark.parametrize("gfn", [(1 << 28) - 1, 1 << 28, (1 << 64) - 1])
 def test_frames_beyond_the_address_width_cannot_be_used(gfn: int) -> None:
     physmap = Physmap()
     for function, *arguments in (

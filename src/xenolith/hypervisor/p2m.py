@@ -15,8 +15,8 @@ from xenolith.machine.address import PAGE_SHIFT, Gfn, GuestPhys, Mfn
 from xenolith.machine.memory import MachineMemory
 
 _PRESENT, _HOLE, _REMAPPED = 0, 1, 2
-_MAX_GFN = 1 << 28
-"""The engines' processors have 40-bit guest-physical addresses."""
+_MAX_GFN = (1 << 28) - (1 << 18)
+"""The engines' processors have 40-bit guest-physical addresses, the last GiB of which is an engine's own."""
 
 
 @dataclass(frozen=True, slots=True)
