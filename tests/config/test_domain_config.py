@@ -171,6 +171,18 @@ def test_unknown_keys_suggest_the_nearest() -> None:
             "key 'name': '../x' holds a space, a slash or an unprintable character",
         ),
         ("cpus='0-x'", "key 'cpus': '0-x' is not a CPU or a range of CPUs"),
+        (
+            "disk=['/a,raw,xvda,r','/b,raw,51712,r']",
+            "key 'disk': two disks are called 51712",
+        ),
+        (
+            "disk=['/a,raw,xvda,r','/a,raw,xvdb,w']",
+            "key 'disk': '/a' is both xvda and xvdb: an image with a writer has no other user",
+        ),
+        (
+            "disk=['/a,raw,sdq,w']",
+            "key 'disk': 'sdq' is not the name of a virtual disk, such as xvda",
+        ),
         ("vif='x'", "key 'vif': expected a list, not a single value"),
         ("vif=[['x']]", "key 'vif': expected a list of strings, not of lists"),
         ("vif=['x']", "key 'vif': 'x' is not of the form keyword=value, in 'x'"),

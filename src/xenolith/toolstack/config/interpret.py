@@ -13,7 +13,7 @@ from typing import TypeVar
 from xenolith.bootloader.errors import BootError
 from xenolith.bootloader.options import parse_options
 from xenolith.toolstack.config import domain_name
-from xenolith.toolstack.config.disk import parse_disk
+from xenolith.toolstack.config.disk import DiskConfig, parse_disk
 from xenolith.toolstack.config.domain_config import (
     MAX_EVENT_CHANNELS,
     MAX_GRANT_FRAMES,
@@ -33,6 +33,7 @@ from xenolith.toolstack.config.nic import parse_nic
 from xenolith.toolstack.config.parser import ListValue, Setting, Value
 from xenolith.toolstack.config.reader import Reader
 from xenolith.toolstack.config.vif2 import parse_vif2
+from xenolith.toolstack.devices.vdev import device_number
 
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ def _domain_config(reader: Reader) -> DomainConfig:
         acpi=reader.flag("acpi", True),
         apic=reader.flag("apic", True),
         serial=tuple(atom.text for atom in reader.strings_or_one("serial")),
-        disk=_devices(reader, "disk", parse_disk),
+        disk=_disks(reader),
         vif=_devices(reader, "vif", parse_nic) + _devices(reader, "vif2", parse_vif2),
         vfb=tuple(atom.text for atom in reader.strings("vfb")),
         engine=reader.choice("engine", EngineChoice.AUTO),
@@ -241,6 +242,27 @@ def _bootloader_args(reader: Reader) -> tuple[str, ...]:
         if rest or options.list_entries or options.not_really:
             reader.error("bootloader_args", "these are no options that lead to a kernel")
     return tuple(words)
+
+
+def _disks(reader: Reader) -> tuple[DiskConfig, ...]:
+    disks = _devices(reader, "disk", parse_disk)
+    numbers: set[int] = set()
+    images: dict[str, DiskConfig] = {}
+    for disk in disks:
+        try:
+            number = device_number(disk.vdev)
+        except ValueError as error:
+            reader.error("disk", str(error))
+            continue
+        if number in numbers:
+            reader.error("disk", f"two disks are called {disk.vdev}")
+        elif disk.target is not None:
+            other = images.setdefault(disk.target, disk)
+            if other is not disk and (disk.writable or other.writable):
+                where = f"{disk.target!a} is both {other.vdev} and {disk.vdev}"
+                reader.error("disk", f"{where}: an image with a writer has no other user")
+        numbers.add(number)
+    return disks
 
 
 def _devices(reader: Reader, key: str, parse: Callable[[str], T]) -> tuple[T, ...]:
