@@ -150,7 +150,7 @@ sys.stdin.read()
         assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(ImageError, match=f"is in use by process {holder.pid}"):
+        with pytest.raises(ImageError, match=rf"is in use by process {holder.pid} \(python"):
             locate(path, "raw", False)
         holder.stdin.close()
         holder.wait()

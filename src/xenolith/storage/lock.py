@@ -91,7 +91,14 @@ def _by_whom(file: ImageFile) -> str:
     if not holders:
         return " by this process" if _has_lock(Path("/proc/self"), device) else ""
     plural = "es" if len(holders) > 1 else ""
-    return f" by process{plural} {', '.join(map(str, sorted(holders)))}"
+    return f" by process{plural} {', '.join(map(_with_name, sorted(holders)))}"
+
+
+def _with_name(process: int) -> str:
+    """A process as ps(1) would know it: that of a domain is called after the domain."""
+    with suppress(OSError):
+        return f"{process} ({Path(f'/proc/{process}/comm').read_text().strip()})"
+    return str(process)
 
 
 def _has_lock(process: Path, device: str) -> bool:
