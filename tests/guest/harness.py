@@ -206,7 +206,7 @@ class PvGuestDomain(GuestDomain):
     @property
     def complaints(self) -> list[str]:
         """What the log says of the guest, less what it runs on."""
-        return [line for line in self.log_lines if ": runs on " not in line]
+        return [line for line in self.log_lines if not line.startswith("runs on ")]
 
     @property
     def domain(self) -> PvDomain:

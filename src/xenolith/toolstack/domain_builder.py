@@ -31,5 +31,5 @@ def build_domain(assignment: Assignment, events: MachineEvents) -> Machine:
                 f'type="{other}" is not supported yet: this release runs type="pv" and type="pvh"'
             )
     choice = choose(EngineName(assignment.config.engine), kind)
-    events.log(f"d{assignment.domid}: {choice}")
+    events.log(str(choice))
     return machine
