@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import random
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -122,6 +126,33 @@ def test_builder_is_deprecated() -> None:
     ]
 
 
+@contextmanager
+def no_privileges() -> Iterator[None]:
+    """Root may read everything, so be somebody else for a while."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_absent() -> None:
+    with TemporaryDirectory() as place:
+        directory = Path(place)
+        kernel = directory / "vmlinuz"
+        kernel.write_bytes(b"kernel")
+        text = f"name='d'\ntype='pvh'\nkernel='{kernel}'"
+        sentence = f"f.cfg:3: key 'kernel': '{kernel}' cannot be read: Permission denied"
+        for path in (kernel, directory):
+            directory.chmod(0o755)
+            path.chmod(0)
+            with no_privileges():
+                assert errors(text) == [sentence]
+        directory.chmod(0o755)
+
+
 def test_hvm_and_bootloaders_need_no_kernel() -> None:
     assert loads("name='d'\ntype='hvm'").config.kernel is None
     assert loads("name='d'\nbootloader='pygrub'").config.kernel is None
@@ -188,6 +219,8 @@ def test_unknown_keys_suggest_the_nearest() -> None:
         ("vif=['x']", "key 'vif': 'x' is not of the form keyword=value, in 'x'"),
         ("kernel=['/k']", "key 'kernel': expected a single value, not a list"),
         ("kernel='/nowhere'", "key 'kernel': there is no file '/nowhere'"),
+        ("kernel='/'", "key 'kernel': '/' is not a regular file"),
+        ("kernel='/dev/null/x'", "key 'kernel': there is no file '/dev/null/x'"),
     ],
 )
 def test_refuses(text: str, expected: str) -> None:

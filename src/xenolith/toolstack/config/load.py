@@ -6,7 +6,9 @@ Kernel, ramdisk and user data are looked for in the directories of the source, i
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,15 +85,10 @@ def _with_files_found(
             # It is in the guest's disk, as for libxl.
             found[key] = name
             continue
-        candidates = [os.path.normpath(os.path.join(place, name)) for place in directories]
-        for candidate in candidates:
-            if os.path.isfile(candidate):
-                found[key] = candidate
-                break
-        else:
-            text = " nor ".join(ascii(candidate) for candidate in dict.fromkeys(candidates))
-            text = f"key '{key}': there is no file {text}"
-            problems.append(Problem(settings[key].position, text))
+        try:
+            found[key] = _find_file(name, directories)
+        except ValueError as error:
+            problems.append(Problem(settings[key].position, f"key '{key}': {error}"))
     if problems:
         raise ConfigError(problems)
     return dataclasses.replace(
@@ -101,6 +98,27 @@ def _with_files_found(
         cloud_init=found.get("cloud_init"),
         disk=tuple(_with_place(disk, directories) for disk in config.disk),
     )
+
+
+def _find_file(name: str, directories: Sequence[str]) -> str:
+    """The first file of this name that can be read; ValueError says what there is instead."""
+    candidates = [os.path.normpath(os.path.join(place, name)) for place in directories]
+    fault = f"there is no file {' nor '.join(map(ascii, dict.fromkeys(candidates)))}"
+    for candidate in candidates:
+        try:
+            mode = os.stat(candidate).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            fault = f"{candidate!a} cannot be read: {error.strerror}"
+            continue
+        if not stat.S_ISREG(mode):
+            fault = f"{candidate!a} is not a regular file"
+        elif not os.access(candidate, os.R_OK, effective_ids=True):
+            fault = f"{candidate!a} cannot be read: {os.strerror(errno.EACCES)}"
+        else:
+            return candidate
+    raise ValueError(fault)
 
 
 def _with_place(disk: DiskConfig, directories: Sequence[str]) -> DiskConfig:
