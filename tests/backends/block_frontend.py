@@ -98,6 +98,8 @@ class FlakyImage:
         self._image = open_image(path, "raw", writable=True)
         self.read_only = False
         self.waits = False
+        self.on_attempt: Callable[[], None] = lambda: None
+        """Called by a read that finds out that it has to wait."""
         self.gate: queue.SimpleQueue[None] | None = None
         self.error: int | None = None
         self.delay = 0.0
@@ -114,6 +116,7 @@ class FlakyImage:
 
     def readv_nowait(self, buffers: Sequence[memoryview], offset: int) -> bool:
         if self.waits:
+            self.on_attempt()
             return False
         self._fail()
         return self._image.readv_nowait(buffers, offset)

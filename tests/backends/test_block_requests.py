@@ -109,6 +109,22 @@ def test_all_sizes_of_requests_go_both_ways(
     assert not any(frontend.grants.is_pinned(Mfn(DATA + n)) for n in range(256))
 
 
+def test_a_read_that_changes_its_own_grants_goes_nowhere(
+    frontend: Frontend, ring: FrontRing
+) -> None:
+    """Half of it is in the page cache, and goes into the frame of the entries themselves.
+
+    The other half has to wait. What the entries said before is not pinned, and may have become a page table.
+    """
+    frontend.image.waits = True
+    frontend.image.on_attempt = lambda: frontend.grant(DATA + 1, DATA + 2)
+    before = bytes(frontend.data(DATA, 3))
+    ring.direct(READ, 0, [(DATA, 0, 7), (DATA + 1, 0, 7)])
+    assert ring.answer()[2] == ERROR
+    assert bytes(frontend.data(DATA, 3)) == before
+    assert not any(frontend.grants.is_pinned(Mfn(DATA + n)) for n in range(3))
+
+
 @pytest.mark.parametrize(
     ("sector", "segments"),
     [

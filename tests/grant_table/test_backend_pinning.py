@@ -36,8 +36,17 @@ def refs(*numbers: int) -> ctypes.Array[ctypes.c_uint32]:
     return (ctypes.c_uint32 * len(numbers))(*numbers)
 
 
+def frame_of(guest: Guest, ref: int) -> int:
+    """What a look at a grant finds; 0 where that is refused."""
+    try:
+        return guest.table.native.look(ref, 0, True, MAPPING_FLAGS).mfn
+    except GrantError:
+        return 0
+
+
 def pin(guest: Guest, *numbers: int, readonly: bool = False) -> None:
-    guest.table.native.pin_all(refs(*numbers), 0, (readonly, MAPPING_FLAGS))
+    frames = (ctypes.c_uint64 * len(numbers))(*(frame_of(guest, ref) for ref in numbers))
+    guest.table.native.pin_all(refs(*numbers), frames, 0, (readonly, MAPPING_FLAGS))
 
 
 def status_of(guest: Guest, *numbers: int, readonly: bool = False) -> GrantStatus:
@@ -100,6 +109,17 @@ def test_references_frames_and_domains_that_are_not_there_are_refused(guest: Gue
     # Of those before it nothing is left.
     assert guest.access(9) == 0
     assert not guest.table.is_pinned(Mfn(DATA))
+
+
+def test_a_grant_that_is_of_another_frame_by_now_is_refused(guest: Guest) -> None:
+    for ref in (9, 10):
+        guest.write_entry(ref, GTF_permit_access, frame=DATA + ref)
+    expected = (ctypes.c_uint64 * 2)(DATA + 9, DATA + 10)
+    guest.write_entry(10, GTF_permit_access, frame=DATA + 11)
+    with pytest.raises(GrantError):
+        guest.table.native.pin_all(refs(9, 10), expected, 0, (False, MAPPING_FLAGS))
+    assert not any(guest.access(ref) for ref in (9, 10))
+    assert not any(guest.table.is_pinned(Mfn(DATA + ref)) for ref in (9, 10, 11))
 
 
 def test_a_part_of_a_page_cannot_be_mapped() -> None:

@@ -45,6 +45,7 @@ struct request {
     int32_t status;       /* the answer, if it is refused */
     uint32_t refusal, ref; /* why a grant is not to be had, and which */
     uint32_t refs[MOST_SEGMENTS];
+    uint64_t frames[MOST_SEGMENTS]; /* of the machine, that the grants are of now */
     struct vector vector[MOST_SEGMENTS];
     struct frame_run run[MOST_SEGMENTS];
 };
@@ -120,7 +121,8 @@ static int add_segment(struct queue *queue, uint64_t raw)
     refusal = grants_look(queue->grants, ref, DOM0, request->operation != READ, GTF_MAPPING_FLAGS, &grant);
     if (refusal != GRANTED)
         return refuse_grant(request, refusal, ref);
-    request->refs[request->segments++] = ref;
+    request->refs[request->segments] = ref;
+    request->frames[request->segments++] = grant.mfn;
     base = (uint64_t)(uintptr_t)grants_at(queue->grants, grant.mfn, first * SECTOR_BYTES);
     bytes = (last - first + 1) * SECTOR_BYTES;
     last_vector = request->vectors ? &request->vector[request->vectors - 1] : NULL;

@@ -44,6 +44,7 @@ class _Request(ctypes.Structure):
         ("refusal", c_uint32),
         ("ref", c_uint32),
         ("refs", c_uint32 * MAX_INDIRECT_SEGMENTS),
+        ("frames", c_uint64 * MAX_INDIRECT_SEGMENTS),
         ("vector", c_uint64 * (2 * MAX_INDIRECT_SEGMENTS)),
         ("run", c_uint64 * (2 * MAX_INDIRECT_SEGMENTS)),
     )
@@ -212,10 +213,13 @@ class RequestRing:
             self._grants.memory.written(Gfn(words[index]), words[index + 1])
 
     def pin(self, *, readonly: bool) -> Pinned:
-        """Its memory, to be used until :meth:`unpin`; GrantError."""
+        """Its memory, to be used until :meth:`unpin`; GrantError.
+
+        So it ends where a grant is of another frame by now: a read that was tried may have come into the entries.
+        """
         raw = self._request
         refs = (c_uint32 * raw.segments).from_buffer_copy(raw.refs)
-        self._grants.native.pin_all(refs, _DOM0, (readonly, MAPPING_FLAGS))
+        self._grants.native.pin_all(refs, raw.frames, _DOM0, (readonly, MAPPING_FLAGS))
         words = raw.run[: 2 * raw.runs]
         runs = [(Gfn(gfn), count) for gfn, count in zip(words[::2], words[1::2], strict=True)]
         return Pinned(self.buffers.copy(), refs, runs, readonly)

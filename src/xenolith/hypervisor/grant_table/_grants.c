@@ -26,14 +26,21 @@ void xenolith_grants_unpin(struct grants *grants, uint32_t ref, int readonly)
     grants_unpin(grants, ref, readonly);
 }
 
-/* Pins all of the references or none; how many could be, and why not the one after them. */
-uint32_t xenolith_grants_pin_all(struct grants *grants, const uint32_t *refs, uint32_t count, uint16_t domid,
-                                 int readonly, uint16_t checked, int *refusal)
+/*
+ * Pins all of the references or none, each of which must be of the frame that an earlier look at it has found; how many
+ * could be, and why not the one after them.
+ */
+uint32_t xenolith_grants_pin_all(struct grants *grants, const uint32_t *refs, const uint64_t *frames, uint32_t count,
+                                 uint16_t domid, int readonly, uint16_t checked, int *refusal)
 {
     uint32_t done = 0;
 
     while (done < count) {
         *refusal = grants_pin(grants, refs[done], domid, readonly, checked);
+        if (*refusal == GRANTED && grants->active[refs[done]].mfn != frames[done]) {
+            grants_unpin(grants, refs[done], readonly);
+            *refusal = NOT_GRANTED;
+        }
         if (*refusal != GRANTED) {
             for (uint32_t undone = 0; undone < done; undone++)
                 grants_unpin(grants, refs[undone], readonly);

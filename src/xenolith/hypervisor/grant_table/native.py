@@ -91,7 +91,7 @@ def load_grants() -> ctypes.PyDLL:
     library.xenolith_grants_unpin.argtypes = [c_void_p, c_uint32, c_int]
     library.xenolith_grants_unpin.restype = None
     library.xenolith_grants_pin_all.argtypes = [
-        *(c_void_p, c_void_p, c_uint32, c_uint16, c_int, c_uint16, POINTER(c_int))
+        *(c_void_p, c_void_p, c_void_p, c_uint32, c_uint16, c_int, c_uint16, POINTER(c_int))
     ]
     library.xenolith_grants_pin_all.restype = c_uint32
     library.xenolith_grants_unpin_all.argtypes = [c_void_p, c_void_p, c_uint32, c_int]
@@ -183,12 +183,21 @@ class NativeGrants:
         """Undo one :meth:`pin`."""
         self._library.xenolith_grants_unpin(self.address, ref, readonly)
 
-    def pin_all(self, refs: ctypes.Array[c_uint32], domid: int, checked: tuple[bool, int]) -> None:
-        """Count a user of each of many grants, or of none; GrantError. ``checked`` is as for pin()."""
+    def pin_all(
+        self,
+        refs: ctypes.Array[c_uint32],
+        frames: ctypes.Array[c_uint64],
+        domid: int,
+        checked: tuple[bool, int],
+    ) -> None:
+        """Count a user of each of many grants, or of none; GrantError. ``checked`` is as for pin().
+
+        ``frames`` are the machine frames that they were of when they were looked at: others are refused.
+        """
         readonly, flags = checked
         refusal = c_int()
         done = self._library.xenolith_grants_pin_all(
-            self.address, refs, len(refs), domid, readonly, flags, refusal
+            self.address, refs, frames, len(refs), domid, readonly, flags, refusal
         )
         if done < len(refs):
             raise refused(refusal.value, refs[done])
