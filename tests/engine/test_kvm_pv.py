@@ -126,9 +126,9 @@ def test_vcpus_have_registers_and_stacks_of_their_own(guest: PvGuest) -> None:
     guest.start(HYPERCALL + asm.mov("rbx", 5) + HYPERCALL + asm.SPIN)
     guest.vcpu.run()
     assert guest.registers.rbx == 5
-    assert second.registers.rbx == 7
     guest.on_call = guest.engine.stop
     second.run()
+    assert second.registers.rbx == 7
     assert second.registers.rip == CODE + len(HYPERCALL)
     assert guest.registers.rbx == 5
 
@@ -155,6 +155,7 @@ def enter_ring_0_for_a_breakpoint(guest: PvGuest, came_from: int) -> None:
     """What a processor does at an address of ring 0 when MOV SS has put a breakpoint off until there."""
     vcpu = guest.vcpu
     assert isinstance(vcpu, KvmPvVcpu)
+    vcpu.enter()
     ring_0_code = Segment(
         selector=ring_0.CODE_SELECTOR, limit=-1, type=11, present=1, s=1, l=1, g=1
     )

@@ -25,13 +25,14 @@ from pv_guest import (
 
 from xenolith.engine.choice import EngineName
 from xenolith.engine.pv import TrapGate
-from xenolith.machine.address import PAGE_SHIFT, GuestVirt
+from xenolith.machine.address import PAGE_SHIFT, GuestVirt, Mfn
 
 FAILSAFE, SYSENTER = 1, 5
 FAILSAFE_ENTRY, SYSENTER_ENTRY = 300, 301
 GENERAL_PROTECTION = 13
 INTO, SYSENTER_CODE = b"\xce", b"\x0f\x34"
 GOOD_SELECTOR = 0x1B
+LOCAL_SELECTOR = GOOD_SELECTOR | 4
 BAD_SELECTOR = 0x1003
 """Beyond what the guest has in its descriptor table."""
 HYPERCALL = asm.mov("rax", CALL) + asm.SYSCALL
@@ -85,6 +86,21 @@ def test_bad_selectors_of_data_segments_are_the_kernels_to_mend(
     assert selectors == [GOOD_SELECTOR, BAD_SELECTOR, 0, 0]
     assert seen_rip == rip
     assert cs & 3 == (0 if in_kernel else 3)
+
+
+def test_a_vcpu_starts_with_a_segment_of_its_local_table(guest: PvGuest) -> None:
+    guest.start(HYPERCALL, ds=LOCAL_SELECTOR, callbacks=callback(FAILSAFE, FAILSAFE_ENTRY))
+    guest.vcpu.set_ldt([Mfn(GDT_FRAME)], 512)
+    guest.go_on()
+    assert guest.calls == [CALL]
+
+
+def test_a_vcpu_that_starts_over_has_no_local_table(guest: PvGuest) -> None:
+    guest.start(HYPERCALL)
+    guest.vcpu.set_ldt([Mfn(GDT_FRAME)], 512)
+    guest.go_on()
+    guest.run(HYPERCALL, ds=LOCAL_SELECTOR, callbacks=callback(FAILSAFE, FAILSAFE_ENTRY))
+    assert failsafe_frame(guest)[0] == LOCAL_SELECTOR
 
 
 def test_selectors_are_looked_at_when_a_vcpu_goes_on_after_another(guest: PvGuest) -> None:

@@ -13,8 +13,9 @@ import pytest
 import xenolith
 from xenolith.engine.kvm.pv import ring_0
 from xenolith.engine.kvm.pv.traps import COUNTERS, KvmTrapContext, KvmVcpuState
-from xenolith.engine.pv_traps import structures
-from xenolith.engine.pv_traps.structures import CRASHES, Gate, TrapContext, VcpuState
+from xenolith.engine.pv_traps import numbers
+from xenolith.engine.pv_traps.calls import CRASHES
+from xenolith.engine.pv_traps.structures import Gate, TrapContext, VcpuState
 from xenolith.engine.unicorn.pv.traps import UnicornTrapContext, UnicornVcpuState
 
 ENGINES = Path(xenolith.__file__).parent / "engine"
@@ -25,10 +26,10 @@ CRASH_NAMES = (
 )  # fmt: skip
 SHARED_NUMBERS = {
     **{name: number for number, name in enumerate(CRASH_NAMES, 1)},
-    **{f"SEG_{name}": getattr(structures, name) for name in ("ES", "CS", "SS", "DS", "FS", "GS")},
-    "TABLE_PAGES": structures.TABLE_PAGES,
-    "CR0_TS": structures.CR0_TS,
-    "SYSCALL_BYTES": structures.SYSCALL_BYTES,
+    **{f"SEG_{name}": getattr(numbers, name) for name in ("ES", "CS", "SS", "DS", "FS", "GS")},
+    "TABLE_PAGES": numbers.TABLE_PAGES,
+    "CR0_TS": numbers.CR0_TS,
+    "SYSCALL_BYTES": numbers.SYSCALL_BYTES,
 }
 
 

@@ -11,30 +11,12 @@ from ctypes import c_int, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar
 
 from xenolith.engine.hvm import EngineError
-from xenolith.engine.pv import NativeCalls
+from xenolith.engine.pv_traps.numbers import TABLE_PAGES
 from xenolith.machine.native_code import Sizes, load_beside
 
 HypercallCallback = ctypes.CFUNCTYPE(None)
 FaultCallback = ctypes.CFUNCTYPE(c_int, c_uint32, c_uint32, c_uint64)
 CrashCallback = ctypes.CFUNCTYPE(None, c_uint32, c_uint64)
-
-CRASHES = {
-    1: "its kernel's stack at {:#x} cannot be written",
-    2: "a trap at {:#x} has no handler",
-    3: "its kernel's frame for iret at {:#x} cannot be read",
-    4: "its kernel returns to user mode at {:#x} without a user page table",
-    5: "ring 0 has faulted, which has no business with {:#x}",
-}
-"""Why a domain crashes, by the numbers of trap_context.h."""
-
-ES, CS, SS, DS, FS, GS = range(6)
-"""Segment registers, by their numbers in instructions."""
-
-TABLE_PAGES = 16
-"""Of a descriptor table, at most; the last but one is of Xen's own segments."""
-
-CR0_TS = 8
-SYSCALL_BYTES = 2
 
 _Fields = Sequence[tuple[str, type[Any]]]
 
@@ -86,31 +68,6 @@ class TrapContext(ctypes.Structure):
         ("native_hypercall", c_void_p),
         ("native_store", c_void_p),
     )
-
-    def call_natively(self, calls: NativeCalls | None) -> None:
-        """See PvEngine."""
-        self.native_hypercall = calls.hypercall if calls is not None else None
-        self.native_store = calls.store if calls is not None else None
-        self.native_self = calls.self if calls is not None else None
-
-
-class TrapCode:
-    """An engine's C code, for the structures of one machine."""
-
-    def __init__(self, library: ctypes.CDLL, context: TrapContext) -> None:
-        self.context = context
-        self.address = ctypes.addressof(context)
-        """Of the context, which lives as long as this."""
-        self._library = library
-
-    def call(self, vcpu: VcpuState, name: str, *arguments: int) -> int:
-        """Call a function about a vCPU that stands still, whichever is the one that runs."""
-        context = self.context
-        before = context.vcpu
-        context.vcpu = ctypes.addressof(vcpu)
-        result: int = getattr(self._library, name)(self.address, *arguments)
-        context.vcpu = before
-        return result
 
 
 def load_entry_points(

@@ -5,13 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
+from xenolith.engine.register_file import MASK64, RegisterFile
 from xenolith.engine.unicorn.cpu_layout import ENV_BYTES, CpuLayout
-
-_NAMES = (
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)  # fmt: skip
-GENERAL = {name: index for index, name in enumerate(_NAMES)}
 
 _SEGMENT_BYTES, _SEGMENT_BASE, _SEGMENT_LIMIT = 24, 8, 16
 _TABLES = 10
@@ -21,34 +16,18 @@ _HFLAGS_CPL = 3
 _HFLAGS_INHIBIT_IRQ = 1 << 3
 _HFLAGS_CS64 = 1 << 15
 _RFLAGS_IF = 1 << 9
-_MASK64 = (1 << 64) - 1
 
 
-def _general(index: int) -> property:
-    def read(self: UnicornRegisters) -> int:
-        value: int = self.file[index]
-        return value
-
-    def write(self: UnicornRegisters, value: int) -> None:
-        self.file[index] = value
-
-    return property(read, write)
-
-
-class UnicornRegisters:
+class UnicornRegisters(RegisterFile):
     """The registers of the vCPU that is loaded; general ones can be written."""
-
-    rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = (_general(i) for i in range(8))
-    r8, r9, r10, r11, r12, r13, r14, r15 = (_general(i) for i in range(8, 16))
-    rip = _general(16)
 
     def __init__(self, env: int, layout: CpuLayout, read_eflags: Callable[[int], int]) -> None:
         # env is CPUX86State of a machine that lives as long as the engine that owns this view.
         state = memoryview((ctypes.c_ubyte * ENV_BYTES).from_address(env)).cast("B")
         self._env = env
         self._read_eflags = read_eflags
-        self.file = state[: layout.hflags - layout.hflags % 8].cast("Q")
-        """The sixteen general registers, RIP and the stored part of RFLAGS as 64-bit words."""
+        # Behind RIP is the stored part of RFLAGS.
+        super().__init__(state[: layout.hflags - layout.hflags % 8].cast("Q"))
         self._hflags = state[layout.hflags : layout.hflags + 4].cast("I")
         self._control = state[layout.control : layout.control + 9 * 8].cast("Q")
         self._efer = state[layout.efer : layout.efer + 8].cast("Q")
@@ -104,15 +83,6 @@ class UnicornRegisters:
         """Whether a 64-bit code segment is running."""
         return bool(self._hflags[0] & _HFLAGS_CS64)
 
-    def general(self, number: int) -> int:
-        """A general register by its number in instructions."""
-        value: int = self.file[number]
-        return value
-
-    def set_general(self, number: int, value: int) -> None:
-        """Write all 64 bits of a general register."""
-        self.file[number] = value & _MASK64
-
     def segment_base(self, number: int) -> int:
         """The base of a segment register, by its place in CPUX86State; up to GS its number in instructions."""
         start = number * _SEGMENT_BYTES + _SEGMENT_BASE
@@ -141,5 +111,5 @@ class UnicornRegisters:
 
     def skip(self, length: int) -> None:
         """Step over an instruction of ``length`` bytes; it ends an STI or MOV SS shadow."""
-        self.file[16] = self.file[16] + length & _MASK64
+        self.file[16] = self.file[16] + length & MASK64
         self._hflags[0] &= ~_HFLAGS_INHIBIT_IRQ

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Vector
+from xenolith.engine.register_file import GENERAL
 from xenolith.engine.unicorn.efer import EFER, read_efer, write_efer
-from xenolith.engine.unicorn.registers import GENERAL
 from xenolith.engine.unicorn.vmcb import Exit, Offset, Vmcb
 
 if TYPE_CHECKING:

@@ -5,12 +5,11 @@ Machine frame n of the domain is at guest-physical address n * 4096; the engine'
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Iterator
 
-from xenolith.engine.hvm import EngineError, Vector
+from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm import api
 from xenolith.engine.kvm.device import KvmDevice, Leaf
 from xenolith.engine.kvm.host_tsc import tsc_reader
@@ -19,7 +18,7 @@ from xenolith.engine.kvm.processor import DIRECT_MSRS, UnreachableMemoryError
 from xenolith.engine.kvm.pv import reserved_area
 from xenolith.engine.kvm.pv.extended_state import ExtendedState
 from xenolith.engine.kvm.pv.host_cpu import host_leaf, supported_leaf
-from xenolith.engine.kvm.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
+from xenolith.engine.kvm.pv.reserved_area import M2P_START, ReservedArea
 from xenolith.engine.kvm.pv.ring_3 import Ring3
 from xenolith.engine.kvm.pv.traps import (
     COUNTERS,
@@ -30,13 +29,9 @@ from xenolith.engine.kvm.pv.traps import (
 )
 from xenolith.engine.kvm.pv.vcpu import KvmPvVcpu
 from xenolith.engine.pv import NativeCalls, TrapHandler
-from xenolith.engine.pv_traps.structures import (
-    CRASHES,
-    CrashCallback,
-    FaultCallback,
-    HypercallCallback,
-    TrapCode,
-)
+from xenolith.engine.pv_traps.calls import TrapCalls
+from xenolith.engine.pv_traps.code import PrivateRange, TrapCode
+from xenolith.engine.pv_traps.numbers import FIRST_SLOT, SLOTS
 from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -64,18 +59,10 @@ class KvmPvEngine:
         self._memory_slot = machine.add_slot(0, memory.size, memory.address)
         machine.add_slot(base, area.memory.size, area.memory.address)
         self.changes = None if ring_3.follows_tables else TableChanges()
-        context = KvmTrapContext(
-            memory=memory.address,
-            memory_size=memory.size,
-            private_memory=area.memory.address,
-            private_base=base,
-            private_size=area.memory.size,
+        self._context = KvmTrapContext(
             trap_stubs=reserved_area.TRAP_STUBS,
             call_stubs=reserved_area.CALL_STUBS,
             moves_rip=int(ring_3.moves_rip),
-            on_hypercall=HypercallCallback(self._on_hypercall),
-            on_fault=FaultCallback(self._on_fault),
-            on_crash=CrashCallback(self._on_crash),
             on_too_many_changes=TooManyChangesCallback(self._drop_copies),
             changes=self.changes.address if self.changes is not None else None,
             rewriting=area.rewriting,
@@ -83,9 +70,9 @@ class KvmPvEngine:
             rewriting_size=reserved_area.REWRITING_PAGES * PAGE_SIZE,
             all_memory=reserved_area.ALL_MEMORY,
         )
-        self._context = context
-        self.code = TrapCode(load_run(), context)
-        self._failure: BaseException | None = None
+        self._calls = TrapCalls(self.stop)
+        private = PrivateRange(base, area.memory.size, area.memory.address)
+        self.code = TrapCode(load_run(), self._context, memory, private, self._calls)
         self._current: KvmPvVcpu | None = None
         self._vcpus: list[KvmPvVcpu] = []
         self._kicker = Kicker()
@@ -114,7 +101,7 @@ class KvmPvEngine:
 
     def call_natively(self, calls: NativeCalls | None) -> None:
         """See PvEngine."""
-        self._context.call_natively(calls)
+        self.code.call_natively(calls)
 
     def run(self, vcpu: KvmPvVcpu) -> None:
         """Run one of the engine's own vCPUs."""
@@ -124,9 +111,7 @@ class KvmPvEngine:
             reason = self.code.call(vcpu.state, "xenolith_kvm_pv_run")
         finally:
             self._kicker.leave()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        self._calls.raise_failure()
         if reason == REASON_ERRNO + errno.EFAULT:
             raise UnreachableMemoryError
         if reason >= REASON_ERRNO:
@@ -180,12 +165,6 @@ class KvmPvEngine:
         """How often what has happened, by COUNTERS."""
         return dict(zip(COUNTERS, self._context.counts, strict=True))
 
-    def host_address(self, machine_address: int) -> int:
-        """Where the host has a byte of machine memory."""
-        if not 0 <= machine_address < self._memory.size:
-            raise EngineError(f"there is no memory at machine address {machine_address:#x}")
-        return self._memory.address + machine_address
-
     def close(self) -> None:
         """Release the machine; neither the engine nor its vCPUs may be used afterwards."""
         self._current = None
@@ -196,50 +175,17 @@ class KvmPvEngine:
     def _enter(self, vcpu: KvmPvVcpu) -> None:
         vcpu.run_page.immediate_exit = 0
         self._context.stopping = 0
-        self._context.vcpu = ctypes.addressof(vcpu.state)
+        self._calls.handler = vcpu.handler
+        self.code.run_with(vcpu.state)
         is_other = self._current is not vcpu
         self._current = vcpu
-        if is_other:
-            vcpu.look_at_selectors()
+        if vcpu.initial is not None:
+            vcpu.enter()
+        elif is_other:
+            vcpu.go_on_after_another()
 
     def _drop_copies(self) -> None:
         """All of KVM's page tables go with a slot."""
         machine = self.machine
         machine.remove_slot(self._memory_slot)
         self._memory_slot = machine.add_slot(0, self._memory.size, self._memory.address)
-
-    def _on_hypercall(self) -> None:
-        assert self._current is not None
-        try:
-            self._current.handler.hypercall()
-        except BaseException as failure:
-            self._fail(failure)
-
-    def _on_fault(self, vector: int, error_code: int, address: int) -> int:
-        assert self._current is not None
-        handler = self._current.handler
-        try:
-            if vector == Vector.PF:
-                return handler.write_protected(GuestVirt(address))
-            if vector == Vector.GP:
-                return handler.general_protection(error_code)
-            if vector == Vector.NP:
-                return handler.empty_descriptor(error_code)
-            return handler.invalid_opcode()
-        except BaseException as failure:
-            self._fail(failure)
-            return 1
-
-    def _on_crash(self, why: int, detail: int) -> None:
-        assert self._current is not None
-        try:
-            self._current.handler.crash(CRASHES[why].format(detail))
-        except BaseException as failure:
-            self._fail(failure)
-        self.stop()
-
-    def _fail(self, failure: BaseException) -> None:
-        """Make :meth:`run` raise what a callback must not."""
-        if self._failure is None:
-            self._failure = failure
-        self.stop()

@@ -6,43 +6,19 @@ import ctypes
 
 from xenolith.engine.kvm.pv.traps import KvmVcpuState
 from xenolith.engine.kvm.structures import SpecialRegisters
-
-_NAMES = (
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)  # fmt: skip
-GENERAL = {name: index for index, name in enumerate(_NAMES)}
-_RIP = 16
-_MASK64 = (1 << 64) - 1
+from xenolith.engine.register_file import RegisterFile
 
 
-def _general(index: int) -> property:
-    def read(self: KvmPvRegisters) -> int:
-        value: int = self.file[index]
-        return value
-
-    def write(self: KvmPvRegisters, value: int) -> None:
-        self.file[index] = value
-
-    return property(read, write)
-
-
-class KvmPvRegisters:
+class KvmPvRegisters(RegisterFile):
     """Implements PvRegisters for one vCPU; general ones can be written."""
-
-    rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = (_general(i) for i in range(8))
-    r8, r9, r10, r11, r12, r13, r14, r15 = (_general(i) for i in range(8, 16))
-    rip = _general(_RIP)
 
     def __init__(self, state: KvmVcpuState, special: SpecialRegisters) -> None:
         self._state = state
         self._special = special
         self._segments = special.es, special.cs, special.ss, special.ds, special.fs, special.gs
         start = KvmVcpuState.registers.offset
-        self.file = (
-            memoryview(state).cast("B")[start : start + ctypes.sizeof(state.registers)].cast("Q")
-        )
-        """The sixteen general registers and RIP."""
+        end = start + ctypes.sizeof(state.registers)
+        super().__init__(memoryview(state).cast("B")[start:end].cast("Q"))
 
     @property
     def cr0(self) -> int:
@@ -72,11 +48,6 @@ class KvmPvRegisters:
         base: int = self._segments[number].base
         return base
 
-    def general(self, number: int) -> int:
-        """A general register by its number in instructions."""
-        value: int = self.file[number]
-        return value
-
-    def set_general(self, number: int, value: int) -> None:
-        """Write all 64 bits of a general register."""
-        self.file[number] = value & _MASK64
+    def set_segment_base(self, number: int, base: int) -> None:
+        """Write the hidden part of a segment register."""
+        self._segments[number].base = base

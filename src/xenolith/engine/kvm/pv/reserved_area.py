@@ -11,12 +11,9 @@ from collections.abc import Sequence
 
 from xenolith.engine.hvm import EngineError
 from xenolith.engine.kvm.pv.ring_0 import call_stubs, descriptors, interrupt_table, trap_stubs
-from xenolith.engine.pv_traps.structures import TABLE_PAGES
+from xenolith.engine.pv_traps.numbers import FIRST_SLOT, GUEST_GDT_FRAMES, SLOTS, TABLE_PAGES
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
-
-FIRST_SLOT, SLOTS = 256, 16
-GUEST_GDT_FRAMES = 14
 
 _M2P_SLOT, _TABLES_SLOT, _MEMORY_SLOT = 257, 260, 270
 """Not 256, where Xen has the first: there are KVMs that keep it for themselves. Guests ask where the table is."""

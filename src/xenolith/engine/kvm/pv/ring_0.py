@@ -7,6 +7,7 @@ the AMD64 Architecture Programmer's Manual, volume 2.
 
 from __future__ import annotations
 
+from xenolith.engine.pv_traps.numbers import FLAT_DESCRIPTORS
 from xenolith.machine.address import PAGE_SIZE
 
 CODE_SELECTOR, STACK_SELECTOR, TASK_SELECTOR = 0xE008, 0xE010, 0xE040
@@ -19,14 +20,11 @@ SYSCALL_ENTRY, SYSCALL32_ENTRY = 0, 16
 SYSCALL_FLAGS = 0x47700
 """Flags that SYSCALL clears, as on Xen: AC, NT, IOPL, DF, IF, TF. The stub sees none of them."""
 
-_FLAT_DESCRIPTORS = {
+_DESCRIPTORS = FLAT_DESCRIPTORS | {
     1: 0x00AF9B000000FFFF,  # ring 0, 64-bit code
     2: 0x00CF93000000FFFF,  # ring 0, data
-    4: 0x00CFFB000000FFFF,  # FLAT_RING3_CS32
-    5: 0x00CFF3000000FFFF,  # FLAT_RING3_DS32 and _SS
-    6: 0x00AFFB000000FFFF,  # FLAT_RING3_CS64
 }
-"""Xen's own descriptors, by their index in the first frame behind the guest's."""
+"""The engine's own descriptors, in the page of Xen's."""
 
 _VECTORS = 256
 _STUB_BYTES = 4
@@ -42,7 +40,7 @@ CALL_PORTS = _SYSCALL_PORT, _SYSCALL32_PORT = 0xFC, 0xFD
 
 def descriptors() -> bytes:
     """The page of the descriptor table that is behind the guest's own."""
-    words = (_FLAT_DESCRIPTORS.get(index, 0) for index in range(PAGE_SIZE // 8))
+    words = (_DESCRIPTORS.get(index, 0) for index in range(PAGE_SIZE // 8))
     return b"".join(word.to_bytes(8, "little") for word in words)
 
 

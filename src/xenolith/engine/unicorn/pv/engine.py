@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import ctypes
 
-from xenolith.engine.hvm import EngineError, Vector
+from xenolith.engine.hvm import EngineError
 from xenolith.engine.pv import NativeCalls, TrapHandler
-from xenolith.engine.pv_traps.structures import CRASHES, TrapCode
+from xenolith.engine.pv_traps.calls import TrapCalls
+from xenolith.engine.pv_traps.code import PrivateRange, TrapCode
+from xenolith.engine.pv_traps.numbers import (
+    CR0_PG_AM_WP_NE_ET_MP_PE,
+    CR4_PAE_FXSR_XMM,
+    EFER_NXE_LMA_LME_SCE,
+    FIRST_SLOT,
+    SLOTS,
+)
 from xenolith.engine.table_changes import TableChanges
 from xenolith.engine.unicorn.machine import EmulatedMachine
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.engine.unicorn.pv.breakpoints import Breakpoints
 from xenolith.engine.unicorn.pv.counting_loop import finish_counting_loop
 from xenolith.engine.unicorn.pv.pauses import PauseWatch
-from xenolith.engine.unicorn.pv.reserved_area import FIRST_SLOT, M2P_START, SLOTS, ReservedArea
-from xenolith.engine.unicorn.pv.traps import install_traps, load_traps
+from xenolith.engine.unicorn.pv.reserved_area import M2P_START, ReservedArea
+from xenolith.engine.unicorn.pv.traps import hook_traps, load_traps, new_trap_context
 from xenolith.engine.unicorn.pv.vcpu import UnicornPvVcpu
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -28,10 +36,7 @@ _PRIVATE_BASE = (1 << 40) - (4 << 30)
 _PRIVATE_BYTES = 2 << 30
 
 _REG_CR0, _REG_CR4 = 50, 54
-_CR0_PG_AM_WP_NE_ET_MP_PE = 0x80050033
-_CR4_PAE_FXSR_XMM = 0x620
 _MSR_EFER = 0xC0000080
-_EFER_NXE_LMA_LME_SCE = 0xD01
 
 _LOW32 = 0xFFFFFFFF
 
@@ -63,15 +68,22 @@ class UnicornPvEngine:
         machine.add_memory(0, memory.size, memory.address)
         machine.add_memory(_PRIVATE_BASE, _PRIVATE_BYTES, private.host_address)
         machine.start_up()
-        machine.write_msr(_MSR_EFER, _EFER_NXE_LMA_LME_SCE)
-        machine.write_register(_REG_CR4, _CR4_PAE_FXSR_XMM)
-        machine.write_register(_REG_CR0, _CR0_PG_AM_WP_NE_ET_MP_PE)
+        machine.write_msr(_MSR_EFER, EFER_NXE_LMA_LME_SCE)
+        machine.write_register(_REG_CR4, CR4_PAE_FXSR_XMM)
+        machine.write_register(_REG_CR0, CR0_PG_AM_WP_NE_ET_MP_PE)
         self._private = private
-        self._failure: BaseException | None = None
         self.registers = machine.registers
-        self.traps = load_traps()
-        self.context = install_traps(machine, (memory.address, memory.size), private, self)
-        self.code = TrapCode(self.traps, self.context)
+        self._traps = load_traps()
+        self._calls = TrapCalls(self.stop)
+        context = new_trap_context(machine, self._on_cpuid)
+        self.code = TrapCode(
+            self._traps,
+            context,
+            memory,
+            PrivateRange(private.base, private.size, private.host_address),
+            self._calls,
+        )
+        hook_traps(machine, self.code.context_address)
         self.breakpoints = Breakpoints(machine)
         self._blank_context = machine.new_context()
         machine.save(self._blank_context)
@@ -91,8 +103,8 @@ class UnicornPvEngine:
         number, self._vcpus = self._vcpus, self._vcpus + 1
         if number == 1:
             # A vCPU that is alone has nobody to wait for.
-            read = ctypes.cast(self.traps.xenolith_pv_read, ctypes.c_void_p).value or 0
-            self._pauses = PauseWatch(self.machine, read, self.code.address, self._on_pause)
+            read = ctypes.cast(self._traps.xenolith_pv_read, ctypes.c_void_p).value or 0
+            self._pauses = PauseWatch(self.machine, read, self.code.context_address, self._on_pause)
         return UnicornPvVcpu(self, handler, number)
 
     def fill_reserved_slots(self, level4: Mfn) -> None:
@@ -111,17 +123,15 @@ class UnicornPvEngine:
 
     def call_natively(self, calls: NativeCalls | None) -> None:
         """See PvEngine."""
-        self.context.call_natively(calls)
+        self.code.call_natively(calls)
 
     def run(self, vcpu: UnicornPvVcpu) -> None:
         """Run one of the engine's own vCPUs."""
         self._load(vcpu)
         self.code.call(vcpu.state, "xenolith_pv_resume")
         timeout = _STARTING_SLICE_US if self._starting_slices else 0
-        error = 0 if self._failure is not None else self.machine.run(timeout)
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        error = 0 if self._calls.has_failed else self.machine.run(timeout)
+        self._calls.raise_failure()
         self.machine.check_run(error)
         if timeout:
             self._look_for_loop()
@@ -156,62 +166,17 @@ class UnicornPvEngine:
         if self._pauses is not None:
             self._pauses.end()
 
-    def on_hypercall(self) -> None:
-        """TrapSink."""
-        assert self._current is not None
-        try:
-            self._current.handler.hypercall()
-        except BaseException as failure:
-            self._fail(failure)
-
-    def on_fault(self, vector: int, error_code: int, address: int) -> int:
-        """TrapSink."""
-        assert self._current is not None
-        handler = self._current.handler
-        try:
-            if vector == Vector.PF:
-                return handler.write_protected(GuestVirt(address))
-            if vector == Vector.GP:
-                return handler.general_protection(error_code)
-            if vector == Vector.NP:
-                return handler.empty_descriptor(error_code)
-            return handler.invalid_opcode()
-        except BaseException as failure:
-            self._fail(failure)
-            return 1
-
-    def on_cpuid(self) -> None:
-        """TrapSink."""
-        assert self._current is not None
+    def _on_cpuid(self) -> None:
+        """CPUID; RIP will be moved behind it."""
         registers = self.registers
-        try:
-            registers.rax, registers.rbx, registers.rcx, registers.rdx = (
-                self._current.handler.cpuid(registers.rax & _LOW32, registers.rcx & _LOW32)
+        with self._calls:
+            registers.rax, registers.rbx, registers.rcx, registers.rdx = self._calls.handler.cpuid(
+                registers.rax & _LOW32, registers.rcx & _LOW32
             )
-        except BaseException as failure:
-            self._fail(failure)
 
     def _on_pause(self) -> None:
-        assert self._current is not None
-        try:
-            self._current.handler.pause()
-        except BaseException as failure:
-            self._fail(failure)
-
-    def on_crash(self, why: int, detail: int) -> None:
-        """TrapSink."""
-        assert self._current is not None
-        try:
-            self._current.handler.crash(CRASHES[why].format(detail))
-            self.stop()
-        except BaseException as failure:
-            self._fail(failure)
-
-    def host_address(self, machine_address: int) -> int:
-        """Where the host has a byte of machine memory."""
-        if not 0 <= machine_address < self._memory.size:
-            raise EngineError(f"there is no memory at machine address {machine_address:#x}")
-        return self._memory.address + machine_address
+        with self._calls:
+            self._calls.handler.pause()
 
     def _look_for_loop(self) -> None:
         """Get a kernel that is starting out of a loop that only counts, now and whenever it is there again."""
@@ -229,7 +194,7 @@ class UnicornPvEngine:
     def _code_at(self, address: int) -> bytes:
         """Code of the vCPU that is loaded, as far as it lies in one page; b"" where there is none."""
         size = min(_CODE_BYTES, PAGE_SIZE - address % PAGE_SIZE)
-        read = self.traps.xenolith_pv_read(self.code.address, address, self._code, size)
+        read = self._traps.xenolith_pv_read(self.code.context_address, address, self._code, size)
         return self._code.raw[:size] if read else b""
 
     def is_loaded(self, vcpu: UnicornPvVcpu) -> bool:
@@ -245,18 +210,12 @@ class UnicornPvEngine:
             self.breakpoints.disarm()
             self.machine.save(current.context)
         self._current = vcpu
-        self.context.vcpu = ctypes.addressof(vcpu.state)
+        self._calls.handler = vcpu.handler
+        self.code.run_with(vcpu.state)
         if vcpu.initial is not None:
             self.machine.restore(self._blank_context)
             vcpu.enter()
         elif current is not vcpu:
             self.machine.restore(vcpu.context)
-            self.code.call(vcpu.state, "xenolith_pv_reload_data_segments")
-            vcpu.arm_breakpoints()
+            vcpu.go_on_after_another()
         self.machine.flush_tlb()
-
-    def _fail(self, failure: BaseException) -> None:
-        """Make :meth:`run` raise what a callback of the emulator must not."""
-        if self._failure is None:
-            self._failure = failure
-        self.stop()

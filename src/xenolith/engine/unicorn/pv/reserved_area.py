@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xenolith.engine.pv_traps.structures import TABLE_PAGES
+from xenolith.engine.pv_traps.numbers import (
+    FIRST_SLOT,
+    FLAT_DESCRIPTORS,
+    GUEST_GDT_FRAMES,
+    SLOTS,
+    TABLE_PAGES,
+)
 from xenolith.engine.unicorn.private_memory import PrivateMemory
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestVirt, Mfn
 
 M2P_START = GuestVirt(0xFFFF_8000_0000_0000)
-FIRST_SLOT, SLOTS = 256, 16
-GUEST_GDT_FRAMES = 14
 
 _M2P_SLOT, _TABLES_SLOT = 256, 260
 _TABLES_START = 0xFFFF_8200_0000_0000
@@ -31,12 +35,6 @@ _PAGES_PER_VCPU = 4 * TABLE_PAGES
 """By what they show; a power of two."""
 _VCPUS_PER_LEVEL1 = 512 // _PAGES_PER_VCPU
 
-_FLAT_DESCRIPTORS = {
-    4: 0x00CFFB000000FFFF,  # FLAT_RING3_CS32
-    5: 0x00CFF3000000FFFF,  # FLAT_RING3_DS32 and _SS
-    6: 0x00AFFB000000FFFF,  # FLAT_RING3_CS64
-}
-"""Xen's own descriptors, by their index in the first frame behind the guest's."""
 _TO_LEVEL_1 = 2 << 45
 """The difference of a descriptor of privilege level 3 to one of level 1."""
 
@@ -59,7 +57,7 @@ class ReservedArea:
         self._blank, _ = private.allocate()
         self._flat, flat = private.allocate()
         self._kernel_flat, kernel_flat = private.allocate()
-        for index, descriptor in _FLAT_DESCRIPTORS.items():
+        for index, descriptor in FLAT_DESCRIPTORS.items():
             flat.cast("Q")[index] = descriptor
             kernel_flat.cast("Q")[index] = descriptor - _TO_LEVEL_1
         self.slots = [0] * SLOTS

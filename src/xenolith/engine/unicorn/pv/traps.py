@@ -6,14 +6,11 @@ The structures are those of engine_context.h; the first comment of _traps.c says
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_uint32, c_uint64, c_void_p
 from functools import cache
-from typing import Protocol
 
 from xenolith.engine.pv_traps.structures import (
-    CrashCallback,
-    FaultCallback,
-    HypercallCallback,
     TrapContext,
     VcpuState,
     load_entry_points,
@@ -67,22 +64,6 @@ class UnicornTrapContext(TrapContext):
     )
 
 
-class TrapSink(Protocol):
-    """What the hooks call in turn; nothing may be raised from any of it."""
-
-    def on_hypercall(self) -> None:
-        """SYSCALL out of the guest's kernel, RIP behind it."""
-
-    def on_fault(self, vector: int, error_code: int, address: int) -> int:
-        """A fault that may be the hypervisor's business; nonzero if it is done with."""
-
-    def on_cpuid(self) -> None:
-        """CPUID; RIP will be moved behind it."""
-
-    def on_crash(self, why: int, detail: int) -> None:
-        """The guest cannot go on, for one of CRASHES."""
-
-
 @cache
 def load_traps() -> ctypes.CDLL:
     """The C hooks beside this module."""
@@ -92,23 +73,10 @@ def load_traps() -> ctypes.CDLL:
     return hooks
 
 
-class PrivateRange(Protocol):
-    """The memory that the engine keeps for itself."""
-
-    base: int
-    size: int
-    host_address: int
-
-
-def install_traps(
-    machine: EmulatedMachine, memory: tuple[int, int], private: PrivateRange, sink: TrapSink
-) -> UnicornTrapContext:
-    """Hook all by which a guest leaves its code; the caller keeps the result alive.
-
-    ``memory`` is where the host has machine memory, and its size in bytes.
-    """
+def new_trap_context(machine: EmulatedMachine, on_cpuid: Callable[[], None]) -> UnicornTrapContext:
+    """What is this engine's own of the context; from ``on_cpuid`` nothing may be raised."""
     env, layout, library = machine.env, machine.layout, machine.library
-    context = UnicornTrapContext(
+    return UnicornTrapContext(
         cpu=machine.cpu,
         env=env,
         registers=env,
@@ -123,23 +91,17 @@ def install_traps(
         raise_event=library.address("raise_interrupt_x86_64"),
         flush_tlb=library.address("tlb_flush_x86_64"),
         flush_page=library.address("tlb_flush_page_x86_64"),
-        memory=memory[0],
-        memory_size=memory[1],
-        private_memory=private.host_address,
-        private_base=private.base,
-        private_size=private.size,
-        on_hypercall=HypercallCallback(sink.on_hypercall),
-        on_fault=FaultCallback(sink.on_fault),
-        on_cpuid=CpuidCallback(sink.on_cpuid),
-        on_crash=CrashCallback(sink.on_crash),
+        on_cpuid=CpuidCallback(on_cpuid),
     )
-    hooks = load_traps()
+
+
+def hook_traps(machine: EmulatedMachine, context: int) -> None:
+    """Hook all by which a guest leaves its code; the context at that address is to outlive the machine."""
+    hooks, library = load_traps(), machine.library
 
     def hook(kind: int, name: str, *instruction: int) -> None:
         address = ctypes.cast(getattr(hooks, name), c_void_p).value or 0
-        library.add_hook(
-            machine.handle, kind, address, *instruction, context=ctypes.addressof(context)
-        )
+        library.add_hook(machine.handle, kind, address, *instruction, context=context)
 
     hook(HOOK_INTR, "xenolith_pv_on_interrupt")
     hook(HOOK_INSN_INVALID, "xenolith_pv_on_invalid_instruction")
@@ -153,7 +115,6 @@ def install_traps(
         machine.handle,
         HOOK_MEM_UNMAPPED,
         unmapped,
-        context=ctypes.addressof(context),
+        context=context,
         addresses=_KERNEL_ADDRESSES,
     )
-    return context
