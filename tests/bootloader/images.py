@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import shutil
@@ -60,6 +61,30 @@ def make_ext(kind: str) -> Callable[[Path, Path], Path]:
         return image
 
     return make
+
+
+_LVM_HEADER = Path(__file__).parent / "configs" / "lvm2-header.gz"
+"""The first MiB that pvcreate, vgcreate, lvcreate and lvextend of LVM 2.03.16 have made of a disk of 64 MiB.
+
+The group guest-vg has extents of 4 MiB: root is the four from number 4 and the two from number 10 on.
+"""
+LVM_ROOT = "lvm/guest--vg-root"
+LVM_ROOT_BYTES = 24 * MIB
+_EXTENT = 4 * MIB
+
+
+def make_lvm(image: Path, tree: Path) -> Path:
+    """A disk that is one physical volume, with an ext4 in the volume ``root``."""
+    mke2fs = program("mke2fs", "e2fsprogs")
+    volume = sized(image.with_suffix(".root"), LVM_ROOT_BYTES)
+    run(mke2fs, "-q", "-F", "-t", "ext4", "-L", "boot", "-d", tree, volume)
+    content = volume.read_bytes()
+    with sized(image, 64 * MIB).open("r+b") as file:
+        file.write(gzip.decompress(_LVM_HEADER.read_bytes()))
+        for start, first in ((0, 4), (4 * _EXTENT, 10)):
+            file.seek(MIB + first * _EXTENT)
+            file.write(content[start : start + 4 * _EXTENT])
+    return image
 
 
 def make_xfs(image: Path, tree: Path) -> Path:

@@ -35,6 +35,7 @@ MAKERS: dict[str, Callable[[Path, Path], Path]] = {
     "btrfs": images.make_btrfs,
     "fat": images.make_fat,
     "iso": images.make_iso,
+    "lvm": images.make_lvm,
 }
 
 
@@ -69,8 +70,9 @@ def test_a_jailed_process_reads_every_file_system(sound: Path) -> None:
     """Nothing is loaded when it is needed, which the jail would not allow."""
     done = pygrub(sound)
     assert (done.returncode, done.stderr) == (0, "")
+    device = images.LVM_ROOT if sound.name == "lvm" else "hd0"
     assert done.stdout.lower() == (
-        "kernel: (hd0)/boot/vmlinuz\nramdisk: (hd0)/boot/initrd\nargs: a\n"
+        f"kernel: ({device})/boot/vmlinuz\nramdisk: ({device})/boot/initrd\nargs: a\n"
     )
 
 

@@ -166,6 +166,16 @@ def test_a_disk_that_qemu_serves(host: Host, pristine: Path, tmp_path: Path) -> 
     eventually(lambda: "qemu-nbd" not in str(host.processes()), host.processes)
 
 
+def test_a_kernel_on_a_logical_volume(host: Host, tmp_path: Path) -> None:
+    tree = {
+        "boot/vmlinuz": (GUEST / "cloud" / "vmlinuz").read_bytes(),
+        "boot/initrd.img": (GUEST / "cloud" / "initramfs").read_bytes(),
+        "boot/grub/grub.cfg": GRUB_CFG.replace("hd0,msdos5", images.LVM_ROOT).encode(),
+    }
+    disk = images.make_lvm(tmp_path / "lvm", images.plant(tmp_path / "tree", tree))
+    boots_by_default(host, f"{disk},raw,xvda,w")
+
+
 def boots_by_default(host: Host, disk: str) -> None:
     host.xl("create", config(host, "formats", disk))
     with host.terminal("console", "formats") as console:

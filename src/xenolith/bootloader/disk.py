@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from typing import Protocol
 
 from xenolith.storage.image import SECTOR_SIZE, Image
 
 _BLOCK = 1 << 16
 _BLOCKS_KEPT = 128
 _LARGEST_CACHED = 2 * _BLOCK
+
+
+class Bytes(Protocol):
+    """What has file systems on it: a disk, or a volume made of pieces of one."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes at ``offset``: less only at the end."""
 
 
 class Disk:
@@ -51,7 +61,7 @@ class Disk:
 class DiskStream(io.RawIOBase):
     """A part of a disk as a binary file."""
 
-    def __init__(self, disk: Disk, start: int, size: int) -> None:
+    def __init__(self, disk: Bytes, start: int, size: int) -> None:
         """``start`` and ``size`` are bytes; the part ends with the disk at the latest."""
         super().__init__()
         self._disk = disk

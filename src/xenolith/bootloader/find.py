@@ -44,7 +44,8 @@ def find_menu(volumes: Volumes) -> Menu:
             return menu
         problems.append(f"{config} has no entries")
     names = ", ".join(f"({volume.name}) {volume.files.kind}" for volume in volumes)
-    damage = f" ({text})" if (text := _damage(volumes)) else ""
+    damages = [text for text in (_damage(volumes), *volumes.problems) if text]
+    damage = f" ({'; '.join(damages)})" if damages else ""
     raise BootError("; ".join(problems) or f"no file of a boot loader is on {names}{damage}")
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from xenolith.bootloader.disk import Disk, DiskStream
 from xenolith.bootloader.errors import BootError
 from xenolith.bootloader.file_system import FileSystem
+from xenolith.bootloader.lvm.volumes import PhysicalVolume, logical_volumes, physical_volume
 from xenolith.bootloader.partitions import partitions
 from xenolith.bootloader.probe import open_file_system
 
 _DEVICE = re.compile(r"(?:[^,]*,)?(?:msdos|gpt)?(\d+)")
 """``hd0,msdos1``, ``hd0,1``, ``xen/xvda,gpt2``, ``,1``: there is one disk, whatever its name is."""
+_LVM = ("lvm/", "lvmid/")
 _PATH = re.compile(r"\(([^)]*)\)(.*)", re.DOTALL)
 
 
@@ -21,10 +23,12 @@ class Volume(NamedTuple):
     """A partition with a file system, or a whole disk with one."""
 
     name: str
-    """``hd0,msdos1``, or ``hd0`` for the whole disk."""
+    """``hd0,msdos1``, ``hd0`` for the whole disk, or ``lvm/vg-lv``."""
     number: int | None
     """Of the partition."""
     files: FileSystem
+    aliases: tuple[str, ...] = ()
+    """Other names."""
 
 
 class FileRef(NamedTuple):
@@ -40,8 +44,10 @@ class FileRef(NamedTuple):
 class Volumes:
     """What can be read of a disk."""
 
-    def __init__(self, volumes: list[Volume]) -> None:
+    def __init__(self, volumes: list[Volume], problems: Sequence[str] = ()) -> None:
         self._volumes = volumes
+        self.problems = problems
+        """Why there are not more."""
 
     def __iter__(self) -> Iterator[Volume]:
         return iter(self._volumes)
@@ -51,9 +57,18 @@ class Volumes:
 
     def device(self, name: str) -> Volume | None:
         """The volume that GRUB calls so."""
+        if name.startswith(_LVM):
+            return next((each for each in self if name in (each.name, *each.aliases)), None)
         match = _DEVICE.fullmatch(name)
         number = int(match[1]) if match and not name.isalnum() else None
-        return next((volume for volume in self if volume.number == number), None)
+        return next(
+            (
+                volume
+                for volume in self
+                if volume.number == number and not volume.name.startswith(_LVM)
+            ),
+            None,
+        )
 
     def by_uuid(self, uuid: str) -> Volume | None:
         """The volume with a file system's UUID."""
@@ -94,15 +109,29 @@ def open_volumes(disk: Disk, offset: int | None = None, number: int | None = Non
             candidates.append((name, part.number, part.start, part.size))
     if number is not None:
         candidates = [candidate for candidate in candidates if candidate[1] == number]
-    found, problems = list[Volume](), list[str]()
+    found, problems, physical = list[Volume](), list[str](), list[PhysicalVolume]()
     for name, part_number, start, size in candidates:
+        stream = DiskStream(disk, start, size)
         try:
-            files = open_file_system(DiskStream(disk, start, size))
+            volume = physical_volume(stream)
+            files = open_file_system(stream) if volume is None else None
         except BootError as error:
             problems.append(f"({name}): {error}")
             continue
-        if files is not None:
+        if volume is not None:
+            physical.append(volume)
+        elif files is not None:
             found.append(Volume(name, part_number, files))
+    logical, unreadable = logical_volumes(physical)
+    problems += unreadable
+    for each in logical:
+        try:
+            files = open_file_system(DiskStream(each.content, 0, each.content.size))
+        except BootError as error:
+            problems.append(f"({each.name}): {error}")
+            continue
+        if files is not None:
+            found.append(Volume(each.name, None, files, each.aliases))
     if not found:
         raise BootError("; ".join(problems) or "the disk has no file system that pygrub reads")
-    return Volumes(found)
+    return Volumes(found, problems)

@@ -1,0 +1,1 @@
+"""Logical volumes of LVM2, as far as they lie on one disk."""
