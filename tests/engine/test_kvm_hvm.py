@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import assembler as asm
 import pytest
@@ -63,6 +64,22 @@ def guest() -> Iterator[Guest]:
     guest = new_guest()
     yield guest
     guest.close()
+
+
+def test_frames_that_come_and_go_cost_the_host_nothing(guest: Guest) -> None:
+    """As a grant that is mapped to be read, again and again, beside RAM and in its place."""
+
+    def address_space() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0])
+
+    before = address_space()
+    for _ in range(300):
+        for gfn in (Gfn(FRAMES + 8), Gfn(FRAMES - 1)):
+            guest.engine.map_readonly(gfn, Mfn(FRAMES))
+            guest.engine.unmap(gfn)
+            guest.engine.map(gfn, Mfn(FRAMES + 1))
+            guest.engine.unmap(gfn)
+    assert address_space() - before < 300
 
 
 def test_a_hypercall_has_its_registers_and_returns_others(guest: Guest) -> None:

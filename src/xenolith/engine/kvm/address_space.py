@@ -50,7 +50,8 @@ class AddressSpace:
         self._machine = machine
         self._memory_fd = memory.fd
         self._regions: list[_Region] = []
-        self._maps: list[tuple[int, int]] = []
+        self._maps: dict[int, int] = {}
+        """The bytes of each map of the host's, by its address."""
         self._holes: set[int] = set()
         """Empty frames that are within a slot."""
         self._devices: dict[int, MmioHandler] = {}
@@ -125,7 +126,7 @@ class AddressSpace:
 
     def close(self) -> None:
         """Give the maps back; the machine must be gone."""
-        for address, size in self._maps:
+        for address, size in self._maps.items():
             host_map.unmap(address, size)
 
     def _region(self, gfn: int, end: int) -> tuple[_Region | None, int]:
@@ -140,7 +141,7 @@ class AddressSpace:
     def _add(self, gfn: int, mfn: int, count: int, *, readonly: bool = False) -> None:
         size = count << PAGE_SHIFT
         host_address = host_map.map_shared(self._memory_fd, mfn << PAGE_SHIFT, size)
-        self._maps.append((host_address, size))
+        self._maps[host_address] = size
         self._add_region(gfn, count, host_address, readonly=readonly)
 
     def _add_region(self, gfn: int, count: int, address: int, *, readonly: bool = False) -> None:
@@ -152,6 +153,9 @@ class AddressSpace:
         """Take frames out of a region, which falls in two."""
         self._machine.remove_slot(region.slot)
         self._regions.remove(region)
+        if (end - start) << PAGE_SHIFT == self._maps.get(region.host_address):
+            host_map.unmap(region.host_address, self._maps.pop(region.host_address))
+            return
         host_map.replace_inaccessible(region.host_page(start), end - start << PAGE_SHIFT)
         for first, behind in ((region.gfn, start), (end, region.gfn + region.count)):
             if first < behind:
