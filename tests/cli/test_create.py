@@ -217,6 +217,22 @@ def test_mistakes_are_listed_and_nothing_is_created(
     assert host.daemon.called("load_config") == []
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ('type="hvm"', 'type="hvm" is not supported yet'),
+        ('bootloader="pygrub"', "bootloader=pygrub needs a disk to look into"),
+        ('disk=["/a,raw,xvda,w,script=block"]', "xvda: scripts are not run"),
+        ('disk=["/a,raw,xvda,w,backend=other"]', "xvda: disks are served by domain 0 only"),
+    ],
+)
+def test_check_config_knows_what_no_domain_can_be_created_from(
+    config: str, setting: str, why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", config, setting]) == 1
+    assert capfd.readouterr().err.startswith(f"Error: Domain deb cannot be created: {why}")
+
+
 def test_check_config_warns(config: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", config, "vnc=1"]) == 0
     assert capfd.readouterr() == (

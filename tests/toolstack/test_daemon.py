@@ -311,6 +311,7 @@ def test_a_core_dump_holds_the_guests_memory(host: Host, tmp_path: Path) -> None
             "cannot be created: /nowhere/vmlinuz: No such file or directory",
         ),
         ({"ramdisk": "/dev/zero"}, "/dev/zero is not a regular file"),
+        ({"type": "hvm"}, 'Domain other cannot be created: type="hvm" is not supported yet'),
         ({"cmdline": "unbuildable"}, "cannot be created: the kernel is not a kernel"),
     ],
 )

@@ -8,6 +8,7 @@ from xenolith.engine.choice import EngineName, VcpuKind, choose, prepare_engines
 from xenolith.hypervisor.grant_table.native import load_grants
 from xenolith.hypervisor.pv.native_mmu import load_mmu
 from xenolith.toolstack.config import DomainType
+from xenolith.toolstack.config.runnable import refusal
 from xenolith.toolstack.machine import Assignment, Machine, MachineEvents
 from xenolith.toolstack.pv_machine import PvMachine
 from xenolith.toolstack.pvh_machine import PvhMachine
@@ -26,10 +27,8 @@ def build_domain(assignment: Assignment, events: MachineEvents) -> Machine:
             machine, kind = PvMachine(assignment, events), VcpuKind.PV
         case DomainType.PVH:
             machine, kind = PvhMachine(assignment, events), VcpuKind.HVM
-        case other:
-            raise BuildError(
-                f'type="{other}" is not supported yet: this release runs type="pv" and type="pvh"'
-            )
+        case DomainType.HVM:
+            raise BuildError(str(refusal(assignment.config)))
     choice = choose(EngineName(assignment.config.engine), kind)
     events.log(str(choice))
     return machine

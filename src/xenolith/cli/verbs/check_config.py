@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from xenolith.cli import config_file
-from xenolith.cli.command import AT_LEAST_ONE, UsageError, parse_options, split_settings
+from xenolith.cli.command import (
+    AT_LEAST_ONE,
+    CommandError,
+    UsageError,
+    parse_options,
+    split_settings,
+)
+from xenolith.toolstack.config.runnable import refusal
 
 NAME = "check-config"
 SYNOPSIS = "FILE [KEY=VALUE...]"
@@ -22,4 +29,10 @@ def run(arguments: list[str]) -> int:
     files, overrides = split_settings(options.operands)
     if len(files) != 1:
         raise UsageError("one configuration file is needed")
-    return 0 if config_file.load_or_report(files[0], overrides) is not None else 1
+    loaded = config_file.load_or_report(files[0], overrides)
+    if loaded is None:
+        return 1
+    why = refusal(loaded.config)
+    if why is not None:
+        raise CommandError(f"Domain {loaded.config.name} cannot be created: {why}")
+    return 0

@@ -65,8 +65,6 @@ Then = Callable[[Booted | DaemonError], None]
 
 def run(daemon: Daemon, domain: Domain, screen: Screen | None, then: Then) -> None:
     """Find what a domain boots; ``then`` runs later, once the process has ended. DaemonError, OSError."""
-    if not domain.config.disk:
-        raise DaemonError("bootloader=pygrub needs a disk to look into")
     boot = _Boot(daemon, domain, _options(domain.config), screen, then)
     try:
         boot.start(None if screen is not None else TIMEOUT_S)

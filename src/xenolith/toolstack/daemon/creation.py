@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xenolith.builder.errors import BuildError
 from xenolith.toolstack import paths, rpc, rpc_loop, status_page
 from xenolith.toolstack.config import DomainConfig
+from xenolith.toolstack.config.runnable import refusal
 from xenolith.toolstack.daemon import (
     affinity,
     bootloader,
@@ -57,6 +58,9 @@ def create(
     """
     daemon.table.check_name(config.name)
     daemon.table.check_uuid(config.uuid)
+    why = refusal(config)
+    if why is not None:
+        raise DaemonError(f"Domain {config.name} cannot be created: {why}")
     affinity.check(config)
     config = with_cpupool(daemon, config)
     try:

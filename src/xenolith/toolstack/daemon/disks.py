@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from xenolith.storage.errors import ImageError
 from xenolith.toolstack.config import DomainConfig, DomainType
-from xenolith.toolstack.config.disk import DiskConfig, DiskFormat, DiskSpecification, parse_disk
+from xenolith.toolstack.config.disk import DiskConfig, DiskFormat, parse_disk
+from xenolith.toolstack.config.runnable import refusal_of_disk
 from xenolith.toolstack.daemon import devices
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -99,12 +100,9 @@ def measure(daemon: Daemon, domain: Domain, vdev: str, then: devices.Then) -> No
 
 def _open(disk: DiskConfig, guest: DomainType) -> NewDevice:
     """Open one disk; DaemonError says what is wrong with it."""
-    if disk.backend not in (None, "0", "Domain-0"):
-        raise DaemonError(f"{disk.vdev}: disks are served by domain 0 only")
-    if disk.script is not None:
-        raise DaemonError(f"{disk.vdev}: scripts are not run: name a file or a block device")
-    if disk.specification is not DiskSpecification.XEN:
-        raise DaemonError(f"{disk.vdev}: specification={disk.specification} is not supported")
+    why = refusal_of_disk(disk)
+    if why is not None:
+        raise DaemonError(why)
     devid = _number(disk.vdev)
     try:
         settings, fds = open_disk(disk)
