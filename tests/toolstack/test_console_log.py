@@ -72,6 +72,40 @@ def test_the_file_keeps_earlier_lives_and_readers_see_this_one(fd: int) -> None:
     assert os.pread(fd, 100, 0) == b"first lifesecond life"
 
 
+@pytest.fixture
+def small_log(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How much a log keeps at most: less than usually."""
+    monkeypatch.setattr(console_log, "MOST", 64 << 10)
+    monkeypatch.setattr(console_log, "_STEP", 16 << 10)
+    return 80 << 10
+
+
+def test_a_guest_that_prints_for_ever_does_not_fill_the_disk(fd: int, small_log: int) -> None:
+    os.write(fd, b"an earlier life" * 1000)
+    log = ConsoleLog(fd)
+    follower, sleeper = log.open_cursor(), log.open_cursor()
+    printed, seen = b"", b""
+    for number in range(2000):
+        line = b"%0500d\r\n" % number
+        printed += line
+        log.append(line)
+        seen += read_on(log, follower)
+        assert os.fstat(fd).st_blocks * 512 <= small_log + 4096
+    assert seen == printed
+    assert b"is gone" in read_on(log, sleeper)[:80]
+    ended = ConsoleLog.of_part(fd, 15000, 15000 + len(printed))
+    for late in (log, ended):
+        _, note, rest = read_on(late, late.open_cursor(), 8192).partition(b"is gone]\r\n")
+        assert note and printed.endswith(rest) and len(rest) >= 64 << 10
+
+
+def test_what_ended_before_all_that_is_kept_is_gone(fd: int, small_log: int) -> None:
+    ConsoleLog(fd).append(b"first life")
+    ConsoleLog(fd).append(bytes(200 << 10))
+    first = ConsoleLog.of_part(fd, 0, 10)
+    assert read_on(first, first.open_cursor()).strip().startswith(b"[xenolith: the log keeps")
+
+
 def test_a_short_time_without_space_loses_nothing(fd: int, disk: Disk) -> None:
     log = ConsoleLog(fd)
     cursor = log.open_cursor()

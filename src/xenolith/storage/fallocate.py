@@ -18,7 +18,12 @@ _ZEROES = bytes(1 << 20)
 
 def punch_hole(file: ImageFile, offset: int, length: int) -> bool:
     """Give a range back, so that it reads as zeroes; False where the host cannot."""
-    return _fallocate(file.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
+    return give_back(file.fd, offset, length)
+
+
+def give_back(fd: int, offset: int, length: int) -> bool:
+    """As :func:`punch_hole` for a descriptor."""
+    return _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
 
 
 def make_zero(file: ImageFile, offset: int, length: int) -> None:

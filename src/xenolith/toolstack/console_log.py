@@ -1,17 +1,28 @@
 """The log of a domain's console: all that the guest prints, kept in a file, read at many offsets.
 
 What the file cannot take, because its disk is full, waits in a bounded memory; what exceeds that
-is lost, oldest first, and a line in its place says how much. The guest never notices.
+is lost, oldest first, and a line in its place says how much. The guest never notices. Nor does it
+fill the disk: the file keeps the last MOST bytes, and is a hole before them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
+
+from xenolith.storage import fallocate
 
 KEEP = 1 << 20
 """Bytes that wait in memory while the file takes none."""
 
+MOST = 256 << 20
+"""Bytes that the file keeps, those of earlier lives of the domain included."""
+_STEP = 16 << 20
+"""How much more there is before the oldest are given up."""
+_BLOCK = 4096
+
+_EMPTIED = b"\r\n[xenolith: the log keeps the last %d MiB; what was before is gone]\r\n"
 _NOTE = "\r\n[xenolith: {:15d} bytes are missing here, the log could not be written]\r\n"
 _NOTE_LENGTH = len(_NOTE.format(0))
 
@@ -37,6 +48,8 @@ class ConsoleLog:
         self._lock = threading.Lock()
         self._base = os.lseek(fd, 0, os.SEEK_END)
         self._stored = 0
+        self._kept_from = 0
+        """Offset in the file: before it there is a hole."""
         self._waiting = bytearray()
         # What waits is: the rest of a note that is half stored, a note if bytes are missing, data.
         self._half_note = 0
@@ -48,6 +61,7 @@ class ConsoleLog:
         """The log of a domain that has ended: this part of the file, to be read only."""
         log = cls(fd)
         log._base, log._stored = start, max(0, end - start)
+        log._kept_from = _first_data(fd, start, end)
         return log
 
     def open_cursor(self) -> Cursor:
@@ -78,9 +92,13 @@ class ConsoleLog:
     def read(self, cursor: Cursor, size: int) -> bytes:
         """At most ``size`` (> 0) bytes from a reader's place, which moves on; b"" at the end.
 
-        A part of the file that somebody else removed is skipped.
+        A part of the file that somebody else removed is skipped, and so is what the file has not kept: then the
+        bytes are those of a note.
         """
         with self._lock:
+            if self._base + cursor.offset < self._kept_from and cursor.offset < self._stored:
+                cursor.offset = min(self._kept_from - self._base, self._stored)
+                return (_EMPTIED % (MOST >> 20))[:size]
             data = b""
             if cursor.offset < self._stored:
                 stored = min(size, self._stored - cursor.offset)
@@ -106,6 +124,14 @@ class ConsoleLog:
         else:
             self._half_note = max(0, self._data_start - written)
             self._missing = 0
+        end = self._base + self._stored
+        if end - self._kept_from > MOST + _STEP:
+            self._empty((end - MOST) // _BLOCK * _BLOCK)
+
+    def _empty(self, end: int) -> None:
+        """Make a hole of the file up to an offset. Where the host cannot, the file grows on."""
+        if fallocate.give_back(self._fd, self._kept_from, end - self._kept_from):
+            self._kept_from = end
 
     def _lose(self, count: int) -> None:
         """Drop the ``count`` oldest bytes that wait, and say so in their place."""
@@ -119,3 +145,12 @@ class ConsoleLog:
             elif ahead > lost_end - count:
                 # It missed a part of what is gone: let it read the note.
                 cursor.offset = self._stored + note
+
+
+def _first_data(fd: int, start: int, end: int) -> int:
+    """Where the first data of a part of a file is that may begin in a hole; its end if it is one."""
+    try:
+        return min(os.lseek(fd, start, os.SEEK_DATA), end)
+    except OSError as error:
+        # A file system that knows of no holes has none.
+        return end if error.errno == errno.ENXIO else start
