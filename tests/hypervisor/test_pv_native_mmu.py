@@ -385,3 +385,15 @@ def test_a_table_that_only_its_use_holds_is_given_up_in_python() -> None:
     # ROOT is pinned, and not counted as in use here.
     assert not native.call_natively("xenolith_mmu_hypercall")[0]
     assert native.types.info[50] & COUNT == 1
+
+
+@pytest.mark.parametrize("mfn", [FRAMES - 1, DATA])
+def test_entries_that_were_never_counted_are_not_counted_down(mfn: int) -> None:
+    """No guest gets such an entry into a table in use; one that did would write the hypervisor's memory."""
+    memory, types = MachineMemory(FRAMES), PageTypes(FRAMES, lambda: None)
+    types.existing[0] = FRAMES - 1
+    native = NativeMmu(memory, types, 0)
+    memory.frame(Mfn(TABLE)).cast("Q")[0] = mfn << PAGE_SHIFT | P | RW | US
+    native.invalidate_l1(Mfn(TABLE))
+    assert not any(types.info)
+    assert not types.writable_dropped[0]

@@ -134,6 +134,13 @@ static void put_l1_entry(struct mmu *mmu, uint64_t entry)
             *mmu->local_tables = SHOWN_AND_UNMAPPED;
         return;
     }
+    /*
+     * What a table in use lets the guest write, get_l1_entry() has counted as such: the frame exists, and is of this
+     * type. If there ever is a way around that, a guest must not choose what of our memory is counted down here; the
+     * frame stays in use for good.
+     */
+    if (!is_type(mmu, mfn, TYPE_WRITABLE))
+        return;
     if (!(--mmu->info[mfn] & COUNT)) {
         mmu->info[mfn] &= ABSENT;
         *mmu->writable_dropped = 1;
