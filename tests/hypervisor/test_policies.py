@@ -13,6 +13,7 @@ from xenolith.abi.xen import Hypercall
 from xenolith.engine.hvm import GuestException, Vector
 from xenolith.hypervisor.hvm.cpu_policy import HYPERCALL_MSR, CpuPolicy
 from xenolith.hypervisor.hvm.msr_policy import MsrPolicy
+from xenolith.hypervisor.pv.cpu_policy import PvCpuPolicy
 from xenolith.hypervisor.release import XEN_MAJOR, XEN_MINOR
 from xenolith.machine.address import PAGE_SIZE
 
@@ -119,6 +120,43 @@ def test_each_vcpu_has_its_apic_id_and_the_name_is_the_same() -> None:
 def msrs_of(small: SmallDomain) -> MsrPolicy:
     domain = small.domain
     return MsrPolicy(domain.lapics[0], domain.engine.tsc, domain.write_hypercall_page)
+
+
+FEATURES_WITH_MSRS = {
+    "PDCM": (1, 0, 2, 15, 0x345),
+    "TSC_ADJUST": (7, 0, 1, 1, 0x3B),
+    "SGX": (7, 0, 1, 2, 0x3A),
+    "PROC_TRACE": (7, 0, 1, 25, 0x570),
+    "WAITPKG": (7, 0, 2, 5, 0xE1),
+    "CET_SS": (7, 0, 2, 7, 0x6A2),
+    "BUS_LOCK_DETECT": (7, 0, 2, 24, 0x1D9),
+    "SGX_LC": (7, 0, 2, 30, 0x8C),
+    "PKS": (7, 0, 2, 31, 0x6E1),
+    "SRBDS_CTRL": (7, 0, 3, 9, 0x123),
+    "TSX_FORCE_ABORT": (7, 0, 3, 13, 0x10F),
+    "ARCH_LBR": (7, 0, 3, 19, 0x14CE),
+    "CET_IBT": (7, 0, 3, 20, 0x6A2),
+    "IBRSB": (7, 0, 3, 26, 0x48),
+    "STIBP": (7, 0, 3, 27, 0x48),
+    "L1D_FLUSH": (7, 0, 3, 28, 0x10B),
+    "ARCH_CAPS": (7, 0, 3, 29, 0x10A),
+    "CORE_CAPS": (7, 0, 3, 30, 0xCF),
+    "SSBD": (7, 0, 3, 31, 0x48),
+    "BHI_CTRL": (7, 2, 3, 4, 0x48),
+}
+"""By name: leaf, subleaf, which of EAX to EDX, the bit, and a register that comes with it."""
+
+
+@pytest.mark.parametrize("name", FEATURES_WITH_MSRS)
+def test_a_feature_is_shown_only_with_its_registers(small: SmallDomain, name: str) -> None:
+    leaf, subleaf, word, bit, msr = FEATURES_WITH_MSRS[name]
+    for policy in (
+        CpuPolicy(everything, DOMID, 0, 1, 2_000_000),
+        PvCpuPolicy(everything, 0, 1, 2_000_000, 7),
+    ):
+        assert not policy.cpuid(leaf, subleaf)[word] >> bit & 1
+    with pytest.raises(GuestException):
+        msrs_of(small).read(msr)
 
 
 def test_the_tsc_runs(small: SmallDomain) -> None:

@@ -46,3 +46,4 @@ def test_debians_kernel_reaches_user_space_on_kvm(nested: Nested, kind: str) -> 
     )
     assert outcome.status == 0
     assert "XENOLITH: user space is up" in outcome.console
+    assert "unchecked MSR access" not in outcome.console

@@ -71,6 +71,7 @@ def test_vcpus_are_added_and_taken_away(host: Host, guest: Terminal) -> None:
     assert processors(guest) == 2
     messages = guest.run("dmesg")
     assert "BUG" not in messages and "bad cpu" not in messages
+    assert "unchecked MSR access" not in messages
 
 
 def test_mistakes_are_told(host: Host, guest: Terminal) -> None:

@@ -35,13 +35,20 @@ _SIGNATURE = 0x00000F40
 """Family 15, model 4 (a K8): Linux neither prefers string instructions, which are slow under emulation, nor
 knows a speculation bug to work around."""
 
-_ECX1_HIDDEN = 1 << 3 | 1 << 17 | 1 << 24 | 7 << 26  # MONITOR, PCID, TSC deadline, XSAVE to AVX
+_ECX1_HIDDEN = 1 << 3 | 1 << 15 | 1 << 17 | 1 << 24 | 7 << 26
+"""MONITOR, PDCM, PCID, TSC deadline, XSAVE to AVX."""
 _ECX1_X2APIC, _ECX1_HYPERVISOR = 1 << 21, 1 << 31
 _EDX1_APIC, _EDX1_HTT = 1 << 9, 1 << 28
 _EDX1_HIDDEN = 1 << 7 | 1 << 12 | 1 << 14 | 1 << 28  # MCE, MTRR, MCA, HTT
 _EDX1_SEP = 1 << 11
 """SYSENTER: the emulator goes astray on it. Linux of 32 bits then makes its system calls by INT 80h."""
 _EBX7_HIDDEN = 1 << 5 | 1 << 9 | 1 << 10  # AVX2, ERMS (slow under emulation), INVPCID
+_EBX7_WITH_MSRS = 1 << 1 | 1 << 2 | 1 << 12 | 1 << 15 | 1 << 25
+"""TSC_ADJUST, SGX, resource monitoring and allocation, processor trace: a guest gets none of their registers."""
+_ECX7_WITH_MSRS = 1 << 5 | 1 << 7 | 1 << 24 | 1 << 30 | 1 << 31
+"""WAITPKG, shadow stacks, BUS_LOCK_DETECT, SGX_LC, PKS."""
+_EDX7_WITH_MSRS = 1 << 9 | 1 << 13 | 1 << 18 | 1 << 19 | 1 << 20 | 0x3F << 26
+"""SRBDS_CTRL, TSX_FORCE_ABORT, PCONFIG, ARCH_LBR, CET_IBT; IBRSB to SSBD, ARCH_CAPS among them."""
 _ECX81_HIDDEN = 1 << 2 | 1 << 9 | 1 << 10 | 1 << 12  # SVM, OSVW, IBS, SKINIT
 _ECX81_CMP_LEGACY = 1 << 1
 _EDX87_INVARIANT_TSC = 1 << 8
@@ -87,8 +94,13 @@ class CpuPolicy:
                 edx |= _EDX1_HTT if self._vcpus > 1 else 0
             case 4:
                 return 0, 0, 0, 0
+            case 7 if subleaf:
+                return 0, 0, 0, 0
             case 7:
-                ebx &= ~_EBX7_HIDDEN
+                eax = 0
+                ebx &= ~(_EBX7_HIDDEN | _EBX7_WITH_MSRS)
+                ecx &= ~_ECX7_WITH_MSRS
+                edx &= ~_EDX7_WITH_MSRS
             case 0x80000000:
                 eax = _MAX_EXTENDED_LEAF
             case 0x80000001:
