@@ -158,6 +158,18 @@ def test_what_is_asked_of_the_daemon(
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_migration_delay_is_kept_and_said_to_have_no_effect(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sched-credit", "-s", "-m", "1000"]) == 0
+    parameters = {"pool": "0", "tslice": None, "ratelimit": None, "migration_delay": 1000}
+    assert daemon.called() == [("set_cpupool_parameters", parameters)]
+    output, words = capsys.readouterr()
+    assert output == ""
+    assert words.startswith("The migration delay is kept, but has no effect: ")
+    assert words.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

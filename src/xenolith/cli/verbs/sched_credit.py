@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from xenolith.cli import tables
@@ -21,7 +22,7 @@ Without options, list all pools and their domains.
 -t, --tslice_ms=MS      How long a vCPU's turn lasts, 1 to 1000 ms.
 -r, --ratelimit_us=US   How long it goes on when another is woken, 0 or 100 to 500000 us.
 -m, --migration_delay_us=US
-                        Kept and shown, without effect.
+                        0 to 100000 us; kept and shown, but without effect on this host.
 -p, --cpupool=CPUPOOL   The pool; with -s Pool-0 if there is none.
 """
 SHORT = "d:w:c:st:r:m:p:"
@@ -35,6 +36,12 @@ LONG = {
     "migration_delay_us": "m",
     "cpupool": "p",
 }
+
+
+_NO_DELAY = (
+    "The migration delay is kept, but has no effect: the host's scheduler moves domains between CPUs, by its own"
+    " migration_cost_ns."
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -51,6 +58,8 @@ def run(arguments: list[str]) -> int:
         elif changes_pool:
             pool = options.given.get("p", "0")
             toolstack.cpus.set_cpupool_parameters(pool, tslice, ratelimit, delay)
+            if delay:
+                print(_NO_DELAY, file=sys.stderr)
         elif "d" in options:
             domid = toolstack.resolve(options.given["d"])
             _print_domains(info for info in toolstack.cpus.credits() if info.domid == domid)
