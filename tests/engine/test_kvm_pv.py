@@ -31,7 +31,7 @@ from xenolith.engine.kvm.pv import ring_0
 from xenolith.engine.kvm.pv.engine import KvmPvEngine
 from xenolith.engine.kvm.pv.reserved_area import ALL_MEMORY, CALL_STUBS, TRAP_STUBS
 from xenolith.engine.kvm.pv.vcpu import KvmPvVcpu
-from xenolith.engine.kvm.structures import Segment
+from xenolith.engine.kvm.structures.registers import Segment
 from xenolith.engine.pv import PvCpuState
 from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn

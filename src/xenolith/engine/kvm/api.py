@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from ctypes import sizeof
 
-from xenolith.engine.kvm import structures
+from xenolith.engine.kvm.structures.machine import (
+    DeviceAttribute,
+    EnableCap,
+    MemoryRegion,
+    MsrFilter,
+    XenConfig,
+)
+from xenolith.engine.kvm.structures.registers import (
+    DebugRegisters,
+    ExtendedControlRegisters,
+    Fpu,
+    Interrupt,
+    VcpuEvents,
+)
 
 API_VERSION = 12
 
@@ -25,24 +38,24 @@ KVM_CHECK_EXTENSION = _request(0x03)
 KVM_GET_VCPU_MMAP_SIZE = _request(0x04)
 KVM_GET_SUPPORTED_CPUID = _request(0x05, 8, _READ | _WRITE)
 KVM_CREATE_VCPU = _request(0x41)
-KVM_SET_USER_MEMORY_REGION = _request(0x46, sizeof(structures.MemoryRegion), _WRITE)
+KVM_SET_USER_MEMORY_REGION = _request(0x46, sizeof(MemoryRegion), _WRITE)
 KVM_SET_TSS_ADDR = _request(0x47)
 KVM_SET_IDENTITY_MAP_ADDR = _request(0x48, 8, _WRITE)
-KVM_XEN_HVM_CONFIG = _request(0x7A, sizeof(structures.XenConfig), _WRITE)
+KVM_XEN_HVM_CONFIG = _request(0x7A, sizeof(XenConfig), _WRITE)
 KVM_RUN = _request(0x80)
-KVM_INTERRUPT = _request(0x86, sizeof(structures.Interrupt), _WRITE)
+KVM_INTERRUPT = _request(0x86, sizeof(Interrupt), _WRITE)
 KVM_SET_MSRS = _request(0x89, 8, _WRITE)
-KVM_SET_FPU = _request(0x8D, sizeof(structures.Fpu), _WRITE)
+KVM_SET_FPU = _request(0x8D, sizeof(Fpu), _WRITE)
 KVM_SET_CPUID2 = _request(0x90, 8, _WRITE)
 KVM_NMI = _request(0x9A)
-KVM_GET_VCPU_EVENTS = _request(0x9F, sizeof(structures.VcpuEvents), _READ)
-KVM_SET_VCPU_EVENTS = _request(0xA0, sizeof(structures.VcpuEvents), _WRITE)
-KVM_GET_DEBUGREGS = _request(0xA1, sizeof(structures.DebugRegisters), _READ)
-KVM_SET_DEBUGREGS = _request(0xA2, sizeof(structures.DebugRegisters), _WRITE)
-KVM_ENABLE_CAP = _request(0xA3, sizeof(structures.EnableCap), _WRITE)
-KVM_SET_XCRS = _request(0xA7, sizeof(structures.ExtendedControlRegisters), _WRITE)
-KVM_X86_SET_MSR_FILTER = _request(0xC6, sizeof(structures.MsrFilter), _WRITE)
-KVM_SET_DEVICE_ATTR = _request(0xE1, sizeof(structures.DeviceAttribute), _WRITE)
+KVM_GET_VCPU_EVENTS = _request(0x9F, sizeof(VcpuEvents), _READ)
+KVM_SET_VCPU_EVENTS = _request(0xA0, sizeof(VcpuEvents), _WRITE)
+KVM_GET_DEBUGREGS = _request(0xA1, sizeof(DebugRegisters), _READ)
+KVM_SET_DEBUGREGS = _request(0xA2, sizeof(DebugRegisters), _WRITE)
+KVM_ENABLE_CAP = _request(0xA3, sizeof(EnableCap), _WRITE)
+KVM_SET_XCRS = _request(0xA7, sizeof(ExtendedControlRegisters), _WRITE)
+KVM_X86_SET_MSR_FILTER = _request(0xC6, sizeof(MsrFilter), _WRITE)
+KVM_SET_DEVICE_ATTR = _request(0xE1, sizeof(DeviceAttribute), _WRITE)
 
 KVM_CAP_XEN_HVM = 38
 KVM_CAP_SYNC_REGS = 74

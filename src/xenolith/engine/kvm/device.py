@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from xenolith.engine.hvm import EngineError
-from xenolith.engine.kvm import api, structures
+from xenolith.engine.kvm import api
+from xenolith.engine.kvm.structures.machine import (
+    MAX_CPUID_ENTRIES,
+    Address,
+    Cpuid,
+    EnableCap,
+    MemoryRegion,
+    MsrFilter,
+    XenConfig,
+)
 
 PATH = "/dev/kvm"
 
@@ -85,7 +94,7 @@ class KvmDevice:
     @cached_property
     def supported_cpuid(self) -> dict[tuple[int, int], Leaf]:
         """What KVM can let guests see, by leaf and subleaf (0 where there is only one)."""
-        cpuid = structures.Cpuid(nent=structures.MAX_CPUID_ENTRIES)
+        cpuid = Cpuid(nent=MAX_CPUID_ENTRIES)
         request(self.fd, api.KVM_GET_SUPPORTED_CPUID, cpuid)
         return {
             (entry.function, entry.index): (entry.eax, entry.ebx, entry.ecx, entry.edx)
@@ -109,7 +118,7 @@ class KvmMachine:
         self._free_slots: list[int] = []
         self._next_slot = 0
         self._run_size = request(device.fd, api.KVM_GET_VCPU_MMAP_SIZE)
-        request(self.fd, api.KVM_SET_IDENTITY_MAP_ADDR, structures.Address(_IDENTITY_MAP_ADDRESS))
+        request(self.fd, api.KVM_SET_IDENTITY_MAP_ADDR, Address(_IDENTITY_MAP_ADDRESS))
         request(self.fd, api.KVM_SET_TSS_ADDR, _TSS_ADDRESS)
 
     def report_msrs(self, direct: Sequence[range]) -> None:
@@ -119,10 +128,10 @@ class KvmMachine:
             | api.KVM_MSR_EXIT_REASON_UNKNOWN
             | api.KVM_MSR_EXIT_REASON_FILTER
         )
-        enable = structures.EnableCap(cap=api.KVM_CAP_X86_USER_SPACE_MSR)
+        enable = EnableCap(cap=api.KVM_CAP_X86_USER_SPACE_MSR)
         enable.args[0] = reasons
         request(self.fd, api.KVM_ENABLE_CAP, enable)
-        allowed = structures.MsrFilter(flags=api.KVM_MSR_FILTER_DEFAULT_DENY)
+        allowed = MsrFilter(flags=api.KVM_MSR_FILTER_DEFAULT_DENY)
         bitmaps = []
         for entry, msrs in zip(allowed.ranges, direct, strict=False):
             bitmap = (ctypes.c_uint8 * (-(-len(msrs) // 8)))()
@@ -135,7 +144,7 @@ class KvmMachine:
 
     def intercept_hypercalls(self, msr: int) -> None:
         """Have VMMCALL and VMCALL exit. ``msr`` is that of the hypercall page, whose writes must exit, too."""
-        config = structures.XenConfig(flags=api.KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, msr=msr)
+        config = XenConfig(flags=api.KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, msr=msr)
         request(self.fd, api.KVM_XEN_HVM_CONFIG, config)
 
     def create_vcpu(self, number: int) -> tuple[int, mmap.mmap]:
@@ -149,7 +158,7 @@ class KvmMachine:
             slot = self._free_slots.pop()
         else:
             slot, self._next_slot = self._next_slot, self._next_slot + 1
-        region = structures.MemoryRegion(slot, flags, guest_address, size, host_address)
+        region = MemoryRegion(slot, flags, guest_address, size, host_address)
         try:
             request(self.fd, api.KVM_SET_USER_MEMORY_REGION, region)
         except OSError as error:
@@ -160,7 +169,7 @@ class KvmMachine:
 
     def remove_slot(self, slot: int) -> None:
         """Take a slot's memory away from the guest."""
-        request(self.fd, api.KVM_SET_USER_MEMORY_REGION, structures.MemoryRegion(slot))
+        request(self.fd, api.KVM_SET_USER_MEMORY_REGION, MemoryRegion(slot))
         self._free_slots.append(slot)
 
     def close(self) -> None:

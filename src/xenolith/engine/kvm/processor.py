@@ -12,9 +12,18 @@ import os
 from collections.abc import Iterable
 
 from xenolith.engine.hvm import EngineError
-from xenolith.engine.kvm import api, structures
+from xenolith.engine.kvm import api
 from xenolith.engine.kvm.device import KvmMachine, Leaf, request
 from xenolith.engine.kvm.registers import KvmRegisters
+from xenolith.engine.kvm.structures.machine import Address, Cpuid, DeviceAttribute
+from xenolith.engine.kvm.structures.registers import (
+    DebugRegisters,
+    Fpu,
+    Interrupt,
+    Msrs,
+    VcpuEvents,
+)
+from xenolith.engine.kvm.structures.run_page import Run
 
 _FCW_RESET, _MXCSR_RESET = 0x37F, 0x1F80
 _RESET_MSRS = {
@@ -48,7 +57,7 @@ class Processor:
     def __init__(self, machine: KvmMachine, number: int) -> None:
         self.fd, page = machine.create_vcpu(number)
         self.page = memoryview(page)
-        self.run = structures.Run.from_buffer(page)
+        self.run = Run.from_buffer(page)
         self.run.kvm_valid_regs = api.KVM_SYNC_X86_REGS | api.KVM_SYNC_X86_SREGS
         self.registers = KvmRegisters(self.run, self.page)
         self._has_run = False
@@ -83,7 +92,7 @@ class Processor:
 
     def set_cpuid(self, leaves: Iterable[tuple[int, int, int, Leaf]]) -> None:
         """What CPUID returns: leaf, subleaf, KVM's flags, and EAX to EDX of each."""
-        cpuid = structures.Cpuid()
+        cpuid = Cpuid()
         for entry, (leaf, subleaf, flags, values) in zip(cpuid.entries, leaves, strict=False):
             entry.function, entry.index, entry.flags = leaf, subleaf, flags
             entry.eax, entry.ebx, entry.ecx, entry.edx = values
@@ -93,11 +102,11 @@ class Processor:
     def clear(self) -> None:
         """Undo all that a run may have left: events, FPU, MSRs; general registers become 0."""
         self.complete()
-        events = structures.VcpuEvents(
+        events = VcpuEvents(
             flags=api.KVM_VCPUEVENT_VALID_NMI_PENDING | api.KVM_VCPUEVENT_VALID_SHADOW
         )
         self.request(api.KVM_SET_VCPU_EVENTS, events, "events")
-        self.request(api.KVM_SET_FPU, structures.Fpu(fcw=_FCW_RESET, mxcsr=_MXCSR_RESET), "the FPU")
+        self.request(api.KVM_SET_FPU, Fpu(fcw=_FCW_RESET, mxcsr=_MXCSR_RESET), "the FPU")
         self.set_msrs(_RESET_MSRS)
         ctypes.memset(ctypes.addressof(self.run.s), 0, ctypes.sizeof(self.run.s))
 
@@ -107,14 +116,14 @@ class Processor:
 
     def set_msrs(self, values: dict[int, int]) -> None:
         """Write MSRs, 16 at most."""
-        msrs = structures.Msrs(nmsrs=len(values))
+        msrs = Msrs(nmsrs=len(values))
         for entry, (index, value) in zip(msrs.entries, values.items(), strict=False):
             entry.index, entry.data = index, value
         self.request(api.KVM_SET_MSRS, msrs, "MSRs")
 
     def raise_exception(self, vector: int, error_code: int) -> None:
         """Deliver an exception that has an error code, at RIP."""
-        events = structures.VcpuEvents(
+        events = VcpuEvents(
             exception_injected=1,
             exception_nr=vector,
             exception_has_error_code=1,
@@ -124,21 +133,21 @@ class Processor:
 
     def set_debug_registers(self, addresses: Iterable[int], status: int, control: int) -> None:
         """DR0 and on, DR6, and DR7."""
-        registers = structures.DebugRegisters(dr6=status, dr7=control)
+        registers = DebugRegisters(dr6=status, dr7=control)
         for number, address in enumerate(addresses):
             registers.db[number] = address
         self.request(api.KVM_SET_DEBUGREGS, registers, "the debug registers")
 
     def debug_status(self) -> int:
         """DR6."""
-        registers = structures.DebugRegisters()
+        registers = DebugRegisters()
         request(self.fd, api.KVM_GET_DEBUGREGS, registers)
         status: int = registers.dr6
         return status
 
     def interrupt(self, vector: int) -> None:
         """Deliver an external interrupt; the run page must have said that it can be taken."""
-        self.request(api.KVM_INTERRUPT, structures.Interrupt(vector), "an interrupt")
+        self.request(api.KVM_INTERRUPT, Interrupt(vector), "an interrupt")
         self.run.ready_for_interrupt_injection = 0
 
     def nmi(self) -> None:
@@ -168,8 +177,8 @@ class Processor:
             raise EngineError(f"KVM does not take {what} of a vCPU: {error.strerror}") from None
 
     def _follow_host_tsc(self) -> None:
-        offset = structures.Address(0)
-        attribute = structures.DeviceAttribute(
+        offset = Address(0)
+        attribute = DeviceAttribute(
             group=api.KVM_VCPU_TSC_CTRL, attr=api.KVM_VCPU_TSC_OFFSET, addr=ctypes.addressof(offset)
         )
         self.request(api.KVM_SET_DEVICE_ATTR, attribute, "the TSC offset")

@@ -6,7 +6,8 @@ The layout is that of struct kvm_sync_regs (asm/kvm.h).
 from __future__ import annotations
 
 from xenolith.engine.kvm.api import KVM_SYNC_X86_REGS
-from xenolith.engine.kvm.structures import GeneralRegisters, Run
+from xenolith.engine.kvm.structures.registers import GeneralRegisters
+from xenolith.engine.kvm.structures.run_page import Run
 
 _RIP, _RFLAGS = 16, 17
 _RFLAGS_IF = 1 << 9

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from xenolith.engine.hvm import Segment
-from xenolith.engine.kvm import structures
+from xenolith.engine.kvm.structures import registers
 
 
-def load_segment(target: structures.Segment, segment: Segment) -> None:
+def load_segment(target: registers.Segment, segment: Segment) -> None:
     """Fill in a segment register."""
     attributes = segment.attributes
     target.base, target.limit, target.selector = segment.base, segment.limit, segment.selector

@@ -6,10 +6,11 @@ Programs execute CPUID and XGETBV themselves on some hosts, so what the kernel i
 
 from __future__ import annotations
 
-from xenolith.engine.kvm import api, structures
+from xenolith.engine.kvm import api
 from xenolith.engine.kvm.processor import Processor
 from xenolith.engine.kvm.pv.host_cpu import LeafSource, host_xcr0
 from xenolith.engine.kvm.pv.ring_3 import Ring3
+from xenolith.engine.kvm.structures.registers import ExtendedControlRegisters
 
 CR4_OSXSAVE = 1 << 18
 
@@ -40,6 +41,6 @@ class ExtendedState:
     def enable(self, processor: Processor) -> None:
         """Let a vCPU use it; its CPUID must have been set."""
         if self.features and self._is_ours:
-            registers = structures.ExtendedControlRegisters(nr_xcrs=1)
+            registers = ExtendedControlRegisters(nr_xcrs=1)
             registers.xcrs[0].value = self.features
             processor.request(api.KVM_SET_XCRS, registers, "XCR0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from xenolith.engine.kvm.pv.traps import KvmVcpuState
-from xenolith.engine.kvm.structures import SpecialRegisters
+from xenolith.engine.kvm.structures.registers import SpecialRegisters
 from xenolith.engine.register_file import RegisterFile
 
 

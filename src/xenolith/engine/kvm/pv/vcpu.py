@@ -10,7 +10,7 @@ from xenolith.engine.kvm.processor import Processor
 from xenolith.engine.kvm.pv import reserved_area, ring_0
 from xenolith.engine.kvm.pv.registers import KvmPvRegisters
 from xenolith.engine.kvm.pv.traps import KvmVcpuState
-from xenolith.engine.kvm.structures import Segment
+from xenolith.engine.kvm.structures.registers import Segment
 from xenolith.engine.pv import TrapHandler
 from xenolith.engine.pv_traps.numbers import (
     CR0_PG_AM_WP_NE_ET_MP_PE,
