@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -21,12 +22,14 @@ class Capture:
         self._rest = pcap.file_header()
         self.missed = 0
         """Frames that were left out."""
+        # At once: without a frame it is a capture, too. Who has gone already is noticed later.
+        with contextlib.suppress(OSError):
+            self._write_rest()
 
     def add(self, frame: Frame) -> bool:
         """Write a frame; False if nobody watches any more."""
         try:
-            if self._rest:
-                self._rest = self._rest[os.write(self._fd, self._rest) :]
+            self._write_rest()
             if self._rest:
                 self.missed += 1
                 return True
@@ -39,6 +42,10 @@ class Capture:
         except OSError:
             return False
         return True
+
+    def _write_rest(self) -> None:
+        if self._rest:
+            self._rest = self._rest[os.write(self._fd, self._rest) :]
 
     def close(self) -> None:
         """Give the descriptor back."""
