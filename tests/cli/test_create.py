@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -326,6 +327,10 @@ def test_the_foreground_ends_with_the_domain(
         "Domain 1 has restarted as domain 7",
         "Domain 7 has been shut down, reason code 0",
     ]
+    host.domains.clear()
+    host.daemon.answers["wait"] = lambda domid: (domid, 3, None, False)
+    assert main(["create", "-Fq", config]) == 0
+    assert re.fullmatch(r"Domain \d+ has been shut down, reason code 3\n", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -162,7 +162,8 @@ def _wait(toolstack: Toolstack, domid: int, name: str, options: Options) -> None
         _say(options, f"Domain {domid} has restarted as domain {end.successor}")
         domid = end.successor
     how = "destroyed" if end.reason is None else f"shut down, reason code {end.reason}"
-    _say(options, f"Domain {domid} has been {how}")
+    # Even with -q, as xl does: it is what whoever waits waits for.
+    print(f"Domain {domid} has been {how}", file=sys.stderr)
 
 
 def _destroy(uuid: str) -> None:
