@@ -105,6 +105,36 @@ def test_large_messages_pass_through_full_buffers(ends: Ends) -> None:
     assert ends.call("echo", {"text": text})[0] == {"text": text}
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("body", [{"id": 1, "result": None}, {"method": "log", "params": {}}])
+def test_a_peer_that_hands_in_descriptors_unasked_is_given_up(
+    loop: EventLoop, body: rpc.Body
+) -> None:
+    """A process that its guest has taken over could use all of the daemon's up."""
+    ours, theirs = socket.socketpair()
+    before = open_files()
+    served: list[Request] = []
+    connection = LoopConnection(loop, ours, served.append, loop.stop, max_fds=0)
+    answers: list[object] = []
+    connection.call("pause", {}, lambda result, _fds: answers.append(result))
+    socket.send_fds(theirs, [rpc.encode(body, 3)], [0, 1, 2])
+    loop.run()
+    assert not served and isinstance(answers[0], rpc.ProtocolError)
+    assert open_files() == before - 1
+    theirs.close()
+
+
+def test_a_call_over_a_connection_that_is_closed_fails(ends: Ends, loop: EventLoop) -> None:
+    ends.caller.close()
+    loop.call_later(0, loop.stop)
+    loop.run()
+    error, _ = ends.call("echo", {})
+    assert isinstance(error, rpc.ProtocolError)
+
+
 def test_a_call_fails_when_the_peer_closes(ends: Ends) -> None:
     ends.serve = lambda _request: ends.server.close()
     error, _ = ends.call("anything", {})

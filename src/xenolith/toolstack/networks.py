@@ -122,7 +122,7 @@ class Networks:
             self._start_switch(path)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.connect(path)
-        connection = LoopConnection(self._loop, sock, lambda request: None, lambda: None)
+        connection = LoopConnection(self._loop, sock, lambda request: None, lambda: None, max_fds=0)
         self._switches[name] = connection
         return connection
 

@@ -87,10 +87,14 @@ def close_all(fds: Sequence[int]) -> None:
 
 
 class Decoder:
-    """Cuts a stream of bytes and descriptors into messages; does no input or output itself."""
+    """Cuts a stream of bytes and descriptors into messages; does no input or output itself.
 
-    def __init__(self, max_message: int = MAX_MESSAGE) -> None:
+    A message with more than ``max_fds`` descriptors breaks the protocol.
+    """
+
+    def __init__(self, max_message: int = MAX_MESSAGE, max_fds: int = MAX_FDS) -> None:
         self._max_message = max_message
+        self._max_fds = max_fds
         self._buffer = bytearray()
         self._fds: list[int] = []
 
@@ -110,7 +114,7 @@ class Decoder:
                 searched = 0
             if len(self._buffer) >= self._max_message:
                 raise ProtocolError("a message is too long")
-            if len(self._fds) > MAX_FDS:
+            if len(self._fds) > self._max_fds:
                 raise ProtocolError("descriptors without a message")
         except ProtocolError:
             for message in messages:
@@ -134,8 +138,8 @@ class Decoder:
         if not isinstance(body, dict):
             raise ProtocolError("a message is not an object")
         count = body.pop("fds", 0)
-        if type(count) is not int or not 0 <= count <= min(MAX_FDS, len(self._fds)):
-            raise ProtocolError("a message's descriptors are missing")
+        if type(count) is not int or not 0 <= count <= min(self._max_fds, len(self._fds)):
+            raise ProtocolError("a message's descriptors are missing, or not wanted")
         fds, self._fds = self._fds[:count], self._fds[count:]
         return Message(body, fds)
 

@@ -58,7 +58,10 @@ class Request:
 
 
 class LoopConnection:
-    """One connection in an event loop: makes calls, and serves those of its peer."""
+    """One connection in an event loop: makes calls, and serves those of its peer.
+
+    A peer that is not to hand in descriptors (``max_fds``) and does loses its connection.
+    """
 
     def __init__(
         self,
@@ -66,12 +69,13 @@ class LoopConnection:
         sock: socket.socket,
         on_request: Callable[[Request], None],
         on_close: Callable[[], None],
+        max_fds: int = rpc.MAX_FDS,
     ) -> None:
         self._loop = loop
         self._socket = sock
         self._on_request = on_request
         self._on_close = [on_close]
-        self._decoder = rpc.Decoder()
+        self._decoder = rpc.Decoder(max_fds=max_fds)
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self._unsent_bytes = 0
         self._calls: dict[int, Answer] = {}
@@ -85,7 +89,10 @@ class LoopConnection:
         """Call the peer; ``answer`` runs later, exactly once. ``fds`` are closed once sent."""
         self._last_call += 1
         number = self._last_call
-        self._calls[number] = answer
+        if self.closed:
+            self._loop.post(lambda: answer(rpc.ProtocolError("the connection was closed"), []))
+        else:
+            self._calls[number] = answer
         self.send(rpc.request(number, method, params), fds)
 
     def notify(self, method: str, params: rpc.Body) -> None:

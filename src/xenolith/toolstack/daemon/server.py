@@ -15,7 +15,7 @@ import socket
 from xenolith.builder.kernel_cache import KernelCache
 from xenolith.machine.event_loop import READ, EventLoop
 from xenolith.machine.run_dir import runtime_directory, xenstored_socket
-from xenolith.toolstack import paths, rpc, rpc_loop
+from xenolith.toolstack import paths, rpc_loop
 from xenolith.toolstack.daemon import (
     credit,
     domain_files,
@@ -114,6 +114,7 @@ class Daemon:
             sock,
             lambda request: self._domain_says(domain, request),
             lambda: self._connection_lost(domain),
+            max_fds=0,
         )
         return domain.connection
 
@@ -134,7 +135,6 @@ class Daemon:
         LoopConnection(self.loop, sock, lambda request: verbs.serve(self, request), lambda: None)
 
     def _domain_says(self, domain: Domain, request: Request) -> None:
-        rpc.close_all(request.fds)
         if request.method == "shutdown":
             lifecycle.handle_shutdown(self, domain)
         elif request.method == "log":
