@@ -13,9 +13,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xenolith.cli.command import CommandError, Interrupted
 from xenolith.cli.terminal import attach, parse_escape, write_all
+from xenolith.cli.terminal_history import History
 
 
 class User:
@@ -99,6 +102,63 @@ def test_bytes_go_both_ways_until_the_escape(user: User, console: Pair) -> None:
     assert user.attributes() == before
 
 
+QUERIES = [
+    b"\x1b[6n",
+    b"\x1b[5n",
+    b"\x1b[?6n",
+    b"\x1b[c",
+    b"\x1b[0c",
+    b"\x1b[>c",
+    b"\x1b[>0q",
+    b"\x1b[18t",
+    b"\x1b[?2026$p",
+    b"\x1b]11;?\x07",
+    b"\x1b]4;1;?\x1b\\",
+    b"\x1bP+q6e616d65\x1b\\",
+]
+SHOWN = b"\x1b[2J\x1b[1;31mred\x1b[0m \x1b]0;title\x07[6n\x1b[10A\x1b[12;40H\r\n"
+
+
+def test_a_terminal_is_not_asked_again_what_it_was_asked_before(user: User, console: Pair) -> None:
+    ours, guest = console
+    for query in QUERIES:
+        guest.sendall(SHOWN + query)
+    guest.sendall(b"old")
+
+    def look() -> None:
+        shown = b""
+        while b"old" not in shown:
+            shown += os.read(user.keyboard, 4096)
+        assert shown == SHOWN * len(QUERIES) + b"old"
+        user.types(b"?")
+        assert guest.recv(1) == b"?"
+        guest.sendall(b"\x1b[6n")
+        user.sees(b"\x1b[6n")
+        user.types(b"\x1d")
+
+    thread = meanwhile(look)
+    attach(ours, stdin=user.terminal, stdout=user.terminal)
+    thread.join()
+
+
+@given(
+    st.lists(st.sampled_from([*QUERIES, SHOWN, b"\x1b", b"text", b"\x1b["]), max_size=6), st.data()
+)
+def test_questions_are_found_in_whatever_pieces_they_come(
+    parts: list[bytes], data: st.DataObject
+) -> None:
+    whole = History()
+    expected = whole.pass_on(b"".join(parts)) + whole.end()
+    stream, history, shown = b"".join(parts), History(), b""
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        shown += history.pass_on(stream[:size])
+        stream = stream[size:]
+    assert shown + history.end() == expected
+    if not set(parts) - {SHOWN, b"text", *QUERIES}:
+        assert expected == b"".join(part for part in parts if part not in QUERIES)
+
+
 def test_another_escape(user: User, console: Pair) -> None:
     ours, guest = console
     user.types(b"\x1dx\x01")
@@ -108,7 +168,7 @@ def test_another_escape(user: User, console: Pair) -> None:
 
 def test_it_ends_with_the_guest_after_the_last_byte(user: User, console: Pair) -> None:
     ours, guest = console
-    output = os.urandom(300_000)
+    output = os.urandom(300_000).replace(b"\x1b", b"e")
     shown = bytearray()
 
     def watch() -> None:

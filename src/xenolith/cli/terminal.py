@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from xenolith.cli.command import CommandError
 from xenolith.cli.signals import signals_as_exceptions
+from xenolith.cli.terminal_history import History
 
 ESCAPE = b"\x1d"
 """^], as with telnet."""
@@ -87,6 +88,8 @@ class _Session:
         self._stdin = stdin
         self._stdout = stdout
         self._typed = b""
+        # What is there when we come, up to where there is no more at once.
+        self._history = History() if stdin is not None else None
 
     def run(self) -> None:
         self._console.setblocking(False)
@@ -104,6 +107,12 @@ class _Session:
         poll.register(self._console, select.POLLIN | (select.POLLOUT if self._typed else 0))
         if self._stdin is not None:
             poll.register(self._stdin, select.POLLIN)
+        if self._history is not None:
+            ready = dict(poll.poll(0))
+            if self._console.fileno() in ready:
+                return ready
+            write_all(self._stdout, self._history.end())
+            self._history = None
         return dict(poll.poll())
 
     def _show(self) -> bool:
@@ -114,7 +123,11 @@ class _Session:
             return True
         except ConnectionError:
             return False
-        write_all(self._stdout, data)
+        if self._history is not None:
+            shown = self._history.pass_on(data) if data else self._history.end()
+            write_all(self._stdout, shown)
+        else:
+            write_all(self._stdout, data)
         return bool(data)
 
     def _read_keys(self) -> bool:
