@@ -182,6 +182,15 @@ class TestErrors:
         lapic.raise_vector(3)
         assert lapic.pending_vector() == -1
 
+    def test_an_error_vector_that_is_illegal_itself_is_an_error_too(self) -> None:
+        board = Board()
+        lapic = board.lapics[0]
+        lapic.write_register(Register.LVT_ERROR, 15)
+        board.send(15 | TO_SELF)
+        lapic.write_register(Register.ESR, 0)
+        assert lapic.read_register(Register.ESR) == 1 << 5 | 1 << 6
+        assert not board.heard
+
 
 class TestXapic:
     def test_the_registers_after_reset(self) -> None:

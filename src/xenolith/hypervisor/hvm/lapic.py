@@ -281,7 +281,8 @@ class LocalApic:
             return
         self._errors |= bit
         entry = self._registers[Register.LVT_ERROR]
-        if not entry & LVT_MASKED and entry & VECTOR >= FIRST_VALID_VECTOR:
+        if not entry & LVT_MASKED:
+            # An illegal vector comes back here once, as the other error.
             self.raise_vector(entry & VECTOR)
 
     def _logical_id(self) -> int:
