@@ -129,7 +129,6 @@ FEATURES_WITH_MSRS = {
     "PROC_TRACE": (7, 0, 1, 25, 0x570),
     "WAITPKG": (7, 0, 2, 5, 0xE1),
     "CET_SS": (7, 0, 2, 7, 0x6A2),
-    "BUS_LOCK_DETECT": (7, 0, 2, 24, 0x1D9),
     "SGX_LC": (7, 0, 2, 30, 0x8C),
     "PKS": (7, 0, 2, 31, 0x6E1),
     "SRBDS_CTRL": (7, 0, 3, 9, 0x123),
@@ -157,6 +156,19 @@ def test_a_feature_is_shown_only_with_its_registers(small: SmallDomain, name: st
         assert not policy.cpuid(leaf, subleaf)[word] >> bit & 1
     with pytest.raises(GuestException):
         msrs_of(small).read(msr)
+
+
+@pytest.mark.parametrize("msr", [0x1D9, 0x1DB, 0x1DC, 0x1DD, 0x1DE])
+def test_the_last_branch_is_never_recorded(small: SmallDomain, msr: int) -> None:
+    msrs = msrs_of(small)
+    msrs.write(msr, ONES)
+    assert msrs.read(msr) == 0
+
+
+def test_a_feature_that_is_a_bit_of_debugctl_is_hidden() -> None:
+    bus_lock_detect = 1 << 24
+    assert not CpuPolicy(everything, DOMID, 0, 1, 2_000_000).cpuid(7, 0)[2] & bus_lock_detect
+    assert not PvCpuPolicy(everything, 0, 1, 2_000_000, 7).cpuid(7, 0)[2] & bus_lock_detect
 
 
 def test_the_tsc_runs(small: SmallDomain) -> None:

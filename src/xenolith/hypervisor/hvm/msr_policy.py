@@ -23,6 +23,8 @@ _CONSTANT = {
     0xFE: 0,  # MTRRCAP: no variable ranges
     _MTRR_DEFAULT_TYPE: _MTRR_ENABLED_WRITE_BACK,
     0x1A0: 1 << 11 | 1 << 12,  # MISC_ENABLE: no BTS, no PEBS
+    0x1D9: 0,  # DEBUGCTL, and from where to where the last branch and the last exception went
+    **dict.fromkeys(range(0x1DB, 0x1DF), 0),
     0xC0010010: 0,  # SYSCFG
     0xC0010015: 1 << 24,  # HWCR: TSC runs at P0's frequency
     0xC001001F: 0,  # NB_CFG
