@@ -31,7 +31,6 @@ from xenolith.engine.kvm.pv.vcpu import KvmPvVcpu
 from xenolith.engine.pv import NativeCalls, TrapHandler
 from xenolith.engine.pv_traps.calls import TrapCalls
 from xenolith.engine.pv_traps.code import PrivateRange, TrapCode
-from xenolith.engine.pv_traps.numbers import FIRST_SLOT, SLOTS
 from xenolith.engine.table_changes import TableChanges
 from xenolith.machine.address import PAGE_SIZE, GuestVirt, Mfn
 from xenolith.machine.memory import MachineMemory
@@ -87,9 +86,7 @@ class KvmPvEngine:
 
     def fill_reserved_slots(self, level4: Mfn) -> None:
         """See PvEngine."""
-        words = self._memory.frame(level4).cast("Q")
-        for index in range(SLOTS):
-            words[FIRST_SLOT + index] = self.area.slots[index]
+        self.area.fill_slots(self._memory.frame(level4).cast("Q"))
 
     def flush_tlb(self) -> None:
         """See PvEngine."""

@@ -8,7 +8,6 @@ the AMD64 Architecture Programmer's Manual, volume 2.
 from __future__ import annotations
 
 from xenolith.engine.pv_traps.numbers import FLAT_DESCRIPTORS
-from xenolith.machine.address import PAGE_SIZE
 
 CODE_SELECTOR, STACK_SELECTOR, TASK_SELECTOR = 0xE008, 0xE010, 0xE040
 USER_SELECTORS = 0xE023
@@ -20,11 +19,11 @@ SYSCALL_ENTRY, SYSCALL32_ENTRY = 0, 16
 SYSCALL_FLAGS = 0x47700
 """Flags that SYSCALL clears, as on Xen: AC, NT, IOPL, DF, IF, TF. The stub sees none of them."""
 
-_DESCRIPTORS = FLAT_DESCRIPTORS | {
+DESCRIPTORS = FLAT_DESCRIPTORS | {
     1: 0x00AF9B000000FFFF,  # ring 0, 64-bit code
     2: 0x00CF93000000FFFF,  # ring 0, data
 }
-"""The engine's own descriptors, in the page of Xen's."""
+"""Xen's own descriptors and the engine's, by their index in the page behind the guest's."""
 
 _VECTORS = 256
 _STUB_BYTES = 4
@@ -36,12 +35,6 @@ _TRAP_STACK, _DEBUG_STACK = 1, 2
 a frame."""
 CALL_PORTS = _SYSCALL_PORT, _SYSCALL32_PORT = 0xFC, 0xFD
 """What the code that SYSCALL enters writes to."""
-
-
-def descriptors() -> bytes:
-    """The page of the descriptor table that is behind the guest's own."""
-    words = (_DESCRIPTORS.get(index, 0) for index in range(PAGE_SIZE // 8))
-    return b"".join(word.to_bytes(8, "little") for word in words)
 
 
 def trap_stubs() -> bytes:

@@ -43,8 +43,9 @@ class KvmPvVcpu(TrapVcpu):
         self.registers = KvmPvRegisters(state, self.special)
         super().__init__(handler, state, self.registers, engine.code, engine.area, number)
         self._engine = engine
-        self._ldt_address, self._gdt_address, self._task, task = engine.area.add_vcpu(number)
-        task_state = ring_0.task_state(self._task + PAGE_SIZE, self._task + PAGE_SIZE // 2)
+        self._pages = pages = engine.area.add_vcpu(number)
+        task = engine.area.add_task(number)
+        task_state = ring_0.task_state(pages.own + PAGE_SIZE, pages.own + PAGE_SIZE // 2)
         ctypes.memmove(task, task_state, len(task_state))
         self.state.trap_frame = task + PAGE_SIZE
         self._has_started = False
@@ -101,10 +102,10 @@ class KvmPvVcpu(TrapVcpu):
         special.cr4 = CR4_PAE_FXSR_XMM | self._engine.extended_state.cr4
         special.efer = EFER_NXE_LMA_LME_SCE
         special.apic_base = _APIC_BASE
-        special.gdt.base, special.gdt.limit = self._gdt_address, GDT_LIMIT
+        special.gdt.base, special.gdt.limit = self._pages.gdt, GDT_LIMIT
         special.idt.base, special.idt.limit = reserved_area.INTERRUPT_TABLE, _IDT_LIMIT
         special.tr = Segment(
-            base=self._task,
+            base=self._pages.own,
             limit=ring_0.TASK_STATE_BYTES - 1,
             selector=ring_0.TASK_SELECTOR,
             type=_BUSY_TASK,
@@ -115,7 +116,7 @@ class KvmPvVcpu(TrapVcpu):
     def load_ldt(self) -> None:
         """See TrapVcpu."""
         self.special.ldt = Segment(
-            base=self._ldt_address,
+            base=self._pages.ldt,
             limit=self.state.ldt_limit,
             selector=ring_0.TASK_SELECTOR + 16 if self.state.ldt_limit else 0,
             type=_TABLE,

@@ -16,8 +16,6 @@ from xenolith.engine.pv_traps.numbers import (
     CR0_PG_AM_WP_NE_ET_MP_PE,
     CR4_PAE_FXSR_XMM,
     EFER_NXE_LMA_LME_SCE,
-    FIRST_SLOT,
-    SLOTS,
 )
 from xenolith.engine.table_changes import TableChanges
 from xenolith.engine.unicorn.machine import EmulatedMachine
@@ -109,9 +107,7 @@ class UnicornPvEngine:
 
     def fill_reserved_slots(self, level4: Mfn) -> None:
         """See PvEngine."""
-        words = self._memory.frame(level4).cast("Q")
-        for index in range(SLOTS):
-            words[FIRST_SLOT + index] = self.area.slots[index]
+        self.area.fill_slots(self._memory.frame(level4).cast("Q"))
 
     def flush_tlb(self) -> None:
         """See PvEngine."""

@@ -30,8 +30,9 @@ class UnicornPvVcpu(TrapVcpu):
         )
         self.context = engine.machine.new_context()
         self._engine = engine
-        self._ldt_address, *gdt_addresses = engine.area.add_vcpu(number)
-        self.state.gdt_shown[:] = gdt_addresses
+        pages = engine.area.add_vcpu(number)
+        self._ldt_address = pages.ldt
+        self.state.gdt_shown[:] = pages.gdt, pages.own
         self._breakpoints: tuple[Sequence[int], int] = ((), 0)
 
     def run(self) -> None:
