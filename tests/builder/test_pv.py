@@ -19,7 +19,7 @@ from xenolith.builder.pv_layout import PvLayout
 from xenolith.machine.address import PAGE_SHIFT, PAGE_SIZE, GuestPhys
 from xenolith.machine.memory import MachineMemory
 
-from .images import Load, elf64, image_of, note, number
+from .images import Load, elf64, image_of, note, number, pvh_note
 
 MIB = 1 << 20
 VIRT_BASE = 0xFFFF_FFFF_8000_0000
@@ -160,7 +160,11 @@ def test_the_list_of_frames_is_where_the_kernel_wants_it() -> None:
     assert info.nr_p2m_frames == pages + 3
 
 
-@pytest.mark.parametrize(("notes", "base"), [(OLDER, VIRT_BASE), (GRUB, 0)], ids=["older", "grub"])
+@pytest.mark.parametrize(
+    ("notes", "base"),
+    [(OLDER, VIRT_BASE), (GRUB, 0), (BASICS, 0)],
+    ids=["older", "grub", "by the ELF header"],
+)
 def test_kernels_without_the_newer_notes_have_all_mapped(notes: bytes, base: int) -> None:
     built = Built(notes, loads=LOADS)
     info, layout, mappings = built.start_info, built.layout, built.mappings()
@@ -231,7 +235,7 @@ def test_nothing_overlaps(memory_size: int, ramdisk: int | None, notes: bytes) -
         (LINUX + note(ElfNote.HYPERCALL_PAGE, number(5)), {}, "hypercall page"),
         (BASICS + note(ElfNote.VIRT_BASE, number(VIRT_BASE + 5)), {}, "virtual base"),
         (LINUX + note(ElfNote.PADDR_OFFSET, number(1 << 40)), {}, "below its own base"),
-        (BASICS, {}, "where a PV domain enters"),
+        (BASICS + pvh_note(16 * MIB), {}, "where a PV domain enters"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_refused_in_one_sentence(

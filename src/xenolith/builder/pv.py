@@ -100,8 +100,9 @@ def _check_kind(elf: ElfImage, notes: XenNotes) -> None:
         )
     if elf.machine != EM_X86_64:
         raise BuildError(f"{name} is a 32-bit kernel, and PV domains have 64 bits: try type='pvh'")
-    if notes.virt_base is None and notes.entry is None and elf.guest_section is None:
-        raise BuildError(f"{name} does not say where a PV domain enters it")
+    if notes.virt_base is None and notes.entry is None and notes.phys32_entry is not None:
+        # Left to the ELF header, Xen would enter it where other loaders do.
+        raise BuildError(f"{name} does not say where a PV domain enters it: try type='pvh'")
 
 
 def load_pv(
