@@ -14,6 +14,9 @@ from xenolith.hypervisor.grant_table.errors import GrantError
 from xenolith.hypervisor.grant_table.memory import GrantMemory
 from xenolith.machine.address import PAGE_SIZE, Gfn, Mfn
 
+_ENTRIES = 512
+"""There are as many at the least in domain 0's grant table, in use or not."""
+
 
 class BackendGrants:
     """Grants to the domain that ``memory`` is of; it implements Granter."""
@@ -53,6 +56,8 @@ class BackendGrants:
     def pin(self, ref: int, domid: int, readonly: bool, checked_flags: int) -> ActiveEntry:
         """See Granter."""
         active = self._offered.get(ref)
+        if active is None and ref < _ENTRIES:
+            raise GrantError(GrantStatus.general_error, f"domain 0 does not grant reference {ref}")
         if active is None:
             raise GrantError(GrantStatus.bad_gntref, f"domain 0 has no reference {ref}")
         if not readonly:
