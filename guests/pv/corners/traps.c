@@ -4,6 +4,7 @@
 
 #include <xen/nmi.h>
 #include <xen/vcpu.h>
+#include <xen/version.h>
 
 #define USER_STACK_BYTES 4096
 
@@ -107,6 +108,7 @@ static void from_the_kernel(void)
     catch_fault(fault, __asm__ volatile("int $0x81"));
     expect_equal(fault.vector, 0x81);
     expect_equal(fault.cs & 3, 0);
+    expect_fault(__asm__ volatile("int $0x83"), GP, 0x83 * 8 + 2);
     expect_fault(*(volatile uint64_t *)0x1000 = 1, PF, PF_WRITE);
     expect_fault(*(volatile uint64_t *)0xffff830000000000, PF, 0); /* Xen's, and nothing there */
     expect_fault(__asm__ volatile("hlt"), GP, 0);
@@ -118,7 +120,7 @@ static void masks(void)
 {
     struct fault fault;
     struct trap_info table[] = {
-        { .vector = 0x82, .flags = 4, .cs = FLAT_CS64, .address = callback_address(CALLBACKTYPE_event) }, { 0 },
+        { .vector = 0x82, .flags = 4 | 1, .cs = FLAT_CS64, .address = callback_address(CALLBACKTYPE_event) }, { 0 },
     };
     struct xennmi_callback nmi = { .handler_address = callback_address(CALLBACKTYPE_nmi) };
 
@@ -142,6 +144,42 @@ static void masks(void)
     catch_fault(fault, hypercall3(__HYPERVISOR_vcpu_op, VCPUOP_send_nmi, 0, 0));
     expect_equal(fault.vector, NO_FAULT);
     expect_equal(hypercall(__HYPERVISOR_nmi_op, XENNMI_register_callback, &nmi), 0);
+}
+
+/* one that begins with an iret is over with it: what follows it is not called */
+static void multicall_of_an_iret(void)
+{
+    static multicall_entry_t calls[] = {
+        { .op = __HYPERVISOR_xen_version, .result = 1 }, { .op = __HYPERVISOR_iret, .result = 2 },
+        { .op = __HYPERVISOR_xen_version, .result = 3 },
+    };
+    struct iret_frame frame = {
+        .rax = 4, .rip = (uint64_t)user_int3, .cs = FLAT_CS64, .rflags = EFLAGS_IF, .ss = FLAT_DS,
+        .rsp = (uint64_t)user_stack + USER_STACK_BYTES,
+    };
+    struct fault fault;
+
+    catch_fault(fault, __asm__ volatile("mov %0, %%rsp; syscall; ud2" : : "r"(&frame), "a"(__HYPERVISOR_multicall),
+                                        "D"(calls), "S"(3ul) : "rcx", "r11", "memory"));
+    expect_equal(fault.vector, BP);
+    expect_equal(fault.rip, (uint64_t)user_int3 + 1);
+    expect_equal(calls[0].result, hypercall3(__HYPERVISOR_xen_version, XENVER_version, 0, 0));
+    expect_equal(calls[1].result, 2);
+    expect_equal(calls[2].result, 3);
+}
+
+/* reading a register that may be missing faults only where somebody can handle that */
+static void without_handlers(void)
+{
+    uint32_t low = 1, high = 1;
+
+    expect_fault(__asm__ volatile("rdmsr" : : "c"(0xc0010112)), GP, 0);
+    expect_equal(hypercall3(__HYPERVISOR_set_trap_table, 0, 0, 0), 0);
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0xc0010112));
+    expect_equal(low | high, 0);
+    register_trap(GP, 0);
+    expect_fault(__asm__ volatile("int $0x80"), GP, 0x80 * 8 + 2);
+    traps_init_vcpu(0);
 }
 
 static void registrations(void)
@@ -170,6 +208,8 @@ void test_main(void)
     from_programs();
     from_32_bit_programs();
     from_the_kernel();
+    multicall_of_an_iret();
+    without_handlers();
     masks();
     registrations();
 }

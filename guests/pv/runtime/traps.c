@@ -46,8 +46,17 @@ static void fill_table(struct trap_info *table)
     for (unsigned int vector = 0; vector < 255; vector++)
         table[vector] = (struct trap_info){
             .vector = vector, .cs = FLAT_CS64, .address = (uint64_t)vectors[vector],
-            .flags = vector == BP || vector == OF || vector == 0x80 ? 3 : 0,
+            .flags = vector == BP || vector == OF || vector == 0x80 ? 3 : vector == 0x81,
         };
+}
+
+void register_trap(unsigned int vector, unsigned int flags)
+{
+    struct trap_info table[] = {
+        { .vector = vector, .flags = flags, .cs = FLAT_CS64, .address = (uint64_t)vectors[vector] }, { 0 },
+    };
+
+    expect_equal(hypercall3(__HYPERVISOR_set_trap_table, (uint64_t)table, 0, 0), 0);
 }
 
 void traps_init_vcpu(unsigned int id)

@@ -60,6 +60,7 @@ void set_handler(unsigned int vector, handler_t handler);
 void recover(struct frame *frame); /* what becomes of a trap that has none: it ends catch_fault(), or the guest */
 
 long register_callback(unsigned int kind, uint64_t address, unsigned int flags);
+void register_trap(unsigned int vector, unsigned int flags); /* to the runtime's own entry, too */
 uint64_t callback_address(unsigned int kind); /* the runtime's own entry */
 
 /* Run code up to its end, or to the first trap or callback that has no handler, and tell what that was. */

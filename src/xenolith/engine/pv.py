@@ -171,6 +171,9 @@ class PvVcpu(EngineVcpu, Protocol):
     def set_trap(self, vector: int, gate: TrapGate) -> None:
         """Where a vector goes; an address of 0 means nowhere."""
 
+    def has_trap(self, vector: int) -> bool:
+        """Whether a vector goes anywhere."""
+
     def clear_traps(self) -> None:
         """Send every vector nowhere."""
 

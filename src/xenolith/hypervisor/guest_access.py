@@ -36,15 +36,16 @@ class GuestAccess(Protocol):
 
 
 class Continuation(Exception):  # noqa: N818 - it reports progress, not an error
-    """A hypercall did part of its work and is to be made again with ``arguments``.
+    """A hypercall did part of its work and is to be made again with ``arguments``, or the one of ``number`` is.
 
     The dispatcher lets pending work of the domain run in between, so that a batch of any length
     cannot keep the hypervisor from it.
     """
 
-    def __init__(self, *arguments: int) -> None:
+    def __init__(self, *arguments: int, number: int | None = None) -> None:
         super().__init__(arguments)
         self.arguments = arguments
+        self.number = number
 
 
 def layout_of(access: GuestAccess, layout: Layout[T]) -> Layout[T]:

@@ -86,12 +86,19 @@ static void sysenter(struct trap_context *context)
     bounce(context, gate, &origin, NULL, 0);
 }
 
-/* INT n: gates have a privilege level; a guest's kernel has them all. */
+/* Whether INT n may pass a gate: the kernel counts as ring 1, and Xen has gates of its own for three vectors. */
+static int is_permitted(const struct vcpu *vcpu, uint32_t vector)
+{
+    const struct gate *gate = &vcpu->traps[vector];
+
+    if (vector == VECTOR_BP || vector == VECTOR_OF)
+        return 1;
+    return vector == VECTOR_LEGACY_SYSCALL ? gate->address != 0 : gate->dpl >= (vcpu->in_kernel ? 1 : 3);
+}
+
 static void software_interrupt(struct trap_context *context, uint32_t vector, uint64_t next)
 {
-    struct vcpu *vcpu = context->vcpu;
-
-    if (vector != VECTOR_BP && vector != VECTOR_OF && !vcpu->in_kernel && vcpu->traps[vector].dpl < 3)
+    if (!is_permitted(context->vcpu, vector))
         bounce_exception(context, VECTOR_GP, vector * 8 + GP_IDT, next - INT_BYTES);
     else
         bounce_exception(context, vector, 0, next);

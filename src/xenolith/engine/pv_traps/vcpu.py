@@ -167,6 +167,10 @@ class TrapVcpu(ABC):
         """See PvVcpu."""
         self.state.traps[vector] = Gate(*gate)
 
+    def has_trap(self, vector: int) -> bool:
+        """See PvVcpu."""
+        return bool(self.state.traps[vector].address)
+
     def clear_traps(self) -> None:
         """See PvVcpu."""
         ctypes.memset(ctypes.addressof(self.state.traps), 0, ctypes.sizeof(self.state.traps))

@@ -16,6 +16,7 @@
 #define VECTOR_NP 11
 #define VECTOR_GP 13
 #define VECTOR_PF 14
+#define VECTOR_LEGACY_SYSCALL 0x80
 #define PUSHES_ERROR_CODE 0x00227d00u /* by vector: 8, 10 to 14, 17, 21 */
 
 #define PF_PRESENT 1u

@@ -21,7 +21,7 @@ def dispatch(vcpu: Vcpu) -> None:
     try:
         result = call(vcpu, number, arguments)
     except Continuation as rest:
-        _call_again(vcpu, number, rest.arguments)
+        _call_again(vcpu, number if rest.number is None else rest.number, rest.arguments)
     else:
         registers.rax = result & _MASK
     vcpu.domain.scheduler.attend()

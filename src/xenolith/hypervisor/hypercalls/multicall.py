@@ -40,6 +40,8 @@ def multicall(vcpu: Vcpu, calls: int, count: int, _a3: int, _a4: int, _a5: int) 
             nested = entry.op == Hypercall.multicall
             result = -Errno.EINVAL if nested else call(vcpu, entry.op, entry.args[:5])
         except Continuation as rest:
+            if rest.number is not None:
+                raise
             # The entry itself is rewritten to what is left of it, and the batch goes on from there.
             arguments = [argument & mask for argument in rest.arguments]
             left = entry._replace(args=(*arguments, *entry.args[len(arguments) :]))

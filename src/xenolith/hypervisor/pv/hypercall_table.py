@@ -38,6 +38,7 @@ PV_HANDLERS: dict[int, Handler] = {
     Hypercall.grant_table_op.value: grant_table,
     Hypercall.vm_assist.value: vm_assist,
     Hypercall.update_va_mapping_otherdomain.value: mmu_update.update_va_mapping_otherdomain,
+    Hypercall.iret.value: traps.iret,
     Hypercall.vcpu_op.value: vcpu_op,
     Hypercall.set_segment_base.value: segments.set_segment_base,
     Hypercall.mmuext_op.value: mmuext_op,

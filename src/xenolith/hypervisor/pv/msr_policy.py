@@ -35,6 +35,7 @@ _CONSTANT = {
     0x17: 0,  # PLATFORM_ID
     0x8B: 0,  # microcode patch level
     0x1A0: 1 << 11 | 1 << 12,  # MISC_ENABLE: no BTS, no PEBS
+    0x1D9: 0,  # DEBUGCTL
     0xC0010010: 0,  # SYSCFG
     0xC0010015: 1 << 24,  # HWCR: TSC runs at P0's frequency
     0xC001001F: 0,  # NB_CFG
@@ -46,6 +47,8 @@ _CONSTANT = {
     0xC0011029: 1 << 1,  # DE_CFG: LFENCE serialises
 }
 """Registers that read as a constant and ignore writes."""
+
+_HYPERVISOR_MSRS = 0x4000
 
 _USER_END, _KERNEL_START = 0x8000_0000_0000, 0xFFFF_8000_0000_0000
 
@@ -76,9 +79,12 @@ class PvMsrPolicy:
             case Msr.EFER:
                 return _EFER_NXE_LMA_LME_SCE
         value = _CONSTANT.get(msr)
-        if value is None:
+        if value is not None:
+            return value
+        if self._vcpu.has_trap(Vector.GP) or msr >> 16 == _HYPERVISOR_MSRS:
             raise GuestException(Vector.GP)
-        return value
+        # Linux before 4.7 reads registers that may be missing before it can handle a fault.
+        return 0
 
     def write(self, msr: int, value: int) -> None:
         """Store the value or raise GuestException(#GP)."""

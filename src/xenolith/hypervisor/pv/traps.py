@@ -17,8 +17,9 @@ from xenolith.abi.callback import (
     CallbackType,
 )
 from xenolith.abi.errno import Errno, XenError
+from xenolith.abi.xen import Hypercall
 from xenolith.engine.pv import TrapGate
-from xenolith.hypervisor.guest_access import UINT, read_struct
+from xenolith.hypervisor.guest_access import UINT, Continuation, read_struct
 from xenolith.machine.address import PAGE_SIZE, GuestVirt
 
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ def nmi_op(vcpu: PvVcpu, cmd: int, argument: int, _a3: int, _a4: int, _a5: int) 
     else:
         raise XenError(Errno.ENOSYS, f"NMI operation {cmd}")
     return 0
+
+
+def iret(_vcpu: PvVcpu, _a1: int, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
+    """iret() as an entry of a multicall, which is over with it (Xen's advisory XSA-213).
+
+    By itself it never gets here: engines return to programs without asking.
+    """
+    raise Continuation(number=Hypercall.iret)
 
 
 def stack_switch(vcpu: PvVcpu, _ss: int, address: int, _a3: int, _a4: int, _a5: int) -> int:
