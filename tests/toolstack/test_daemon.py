@@ -64,6 +64,18 @@ def test_a_domain_whose_creator_vanishes_while_it_is_built_is_dropped(
             assert set(store.directory("/local/domain")) == {"0", str(quick)}
 
 
+def test_a_domain_that_is_being_built_is_paused(host: Host) -> None:
+    with host.connect() as toolstack, socket.socket(socket.AF_UNIX) as client:
+        client.connect(paths.daemon_socket())
+        params = {"config": host.config("web", "slow"), "paused": False}
+        client.sendall(rpc.encode(rpc.request(1, "create", params), 0))
+        eventually(lambda: len(toolstack.list()) == 2)
+        for _ in range(3):
+            web = toolstack.list()[1]
+            assert (web.paused, web.blocked, web.running) == (True, False, False)
+            time.sleep(0.1)
+
+
 def test_the_console_shows_all_from_the_start_and_takes_typing(host: Host) -> None:
     with host.connect() as toolstack:
         domid = toolstack.create(host.config("web", "hello"))

@@ -206,8 +206,9 @@ class Domain:
             vcpus=sum(vcpu.state is not Runstate.offline for vcpu in status.vcpus),
             max_vcpus=self.config.maxvcpus,
             running=running and reason is None,
-            blocked=not running and not runnable and reason is None,
-            paused=status.paused,
+            blocked=not (running or runnable or self.building) and reason is None,
+            # As on Xen; its process may not have come to say so.
+            paused=status.paused or self.building,
             shutdown=reason is not None,
             crashed=reason == ShutdownReason.crash,
             dying=self.dying,
