@@ -13,7 +13,7 @@ import pytest
 
 from xenolith.storage.snapshot import snapshot
 
-from .host import Host
+from .host import Host, eventually
 
 pytestmark = [
     pytest.mark.guest,
@@ -79,6 +79,8 @@ def create(host: Host, files: Path, name: str, kind: str, disk: Path) -> int:
         kernel=str(files / "vmlinuz"),
         ramdisk=str(files / "initramfs"),
         memory=1024,
+        vcpus=1,
+        maxvcpus=2,
         disk=[f"format=vhd,vdev=xvda,access=rw,target={disk}"],
         vif=[f"type=user,forward=tcp:127.0.0.1:{port}:22"],
         cloud_init=str(files / "user-data.yaml"),
@@ -101,6 +103,9 @@ def test_it_is_entered_by_ssh_and_its_disk_is_cloned(
     assert ssh(debian_files, port, "hostname; cat /sys/hypervisor/type") == "debian\nxen"
     assert ssh(debian_files, port, "systemctl is-system-running --wait") == "running"
     assert ssh(debian_files, port, "sudo id -u; findmnt -no SOURCE /") == "0\n/dev/xvda"
+    assert ssh(debian_files, port, "nproc") == "1"
+    host.xl("vcpu-set", "--ignore-host", "whole", 2)
+    eventually(lambda: ssh(debian_files, port, "nproc") == "2", timeout=60)
     ssh(debian_files, port, "echo kept > state; sync")
     host.xl("block-snapshot", "whole", "xvda", kept)
     ssh(debian_files, port, "echo gone on > state; sync")

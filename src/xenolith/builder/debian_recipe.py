@@ -50,6 +50,10 @@ DHCP=yes
 ExecStart=
 ExecStart=-/lib/systemd/systemd-networkd-wait-online --any --timeout=15
 """,
+    # Linux leaves it to user space to use a vCPU that `xl vcpu-set` has added.
+    "etc/udev/rules.d/40-vcpus.rules": (
+        'SUBSYSTEM=="cpu", ACTION=="add", ATTR{online}=="0", ATTR{online}="1"\n'
+    ),
     # Keys of other kinds take an emulated processor many seconds; so do modules that have nothing
     # to do here, where systemd grows the file system and there is no other cloud.
     "etc/cloud/cloud.cfg.d/90_xenolith.cfg": """\
