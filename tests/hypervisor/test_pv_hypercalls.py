@@ -94,6 +94,23 @@ def test_arguments_of_32_bits_have_anything_above_them(
     assert result == guest.hypercall(number, *arguments) != -Errno.ENOSYS
 
 
+def test_breakpoints_on_ports_take_de(guest: SmallPvDomain) -> None:
+    vcpu, de = guest.vcpu, 1 << 3
+    on_port, on_another = 0x2_0602, 0x20_0408
+    assert not (vcpu.read_control(4) or 0) & de
+    assert guest.hypercall(Hypercall.set_debugreg, 7, on_port) == -Errno.EPERM
+    assert vcpu.write_control(4, de)
+    assert (vcpu.read_control(4) or 0) & de
+    for value in (on_port, on_another, on_port):
+        assert guest.hypercall(Hypercall.set_debugreg, 7, value) == 0
+        assert guest.hypercall(Hypercall.get_debugreg, 7) == value
+    assert guest.hypercall(Hypercall.get_debugreg, 5) == -Errno.ENODEV
+    assert vcpu.write_control(4, 0)
+    assert guest.hypercall(Hypercall.set_debugreg, 7, on_port) == -Errno.EPERM
+    assert guest.hypercall(Hypercall.get_debugreg, 7) == on_port
+    assert guest.hypercall(Hypercall.get_debugreg, 5) == on_port
+
+
 def test_a_page_can_be_made_a_table_used_and_given_back(guest: SmallPvDomain) -> None:
     table = guest.mfn(SPARE)
     assert mmuext(guest, MmuextCommand.PIN_L1_TABLE, table) == 0

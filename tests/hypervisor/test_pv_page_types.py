@@ -264,6 +264,17 @@ def test_translations_are_forgotten_before_a_page_that_was_writable_becomes_a_ta
     assert tables.flushes == before + 1
 
 
+@pytest.mark.parametrize("entries_are_remembered_at", [2, 3, 4])
+def test_a_table_is_forgotten_before_the_guest_can_write_it(
+    tables: Tables, entries_are_remembered_at: int
+) -> None:
+    """Processors remember entries of the upper levels, and go on from there to what was a table once."""
+    before = tables.flushes
+    tables.tables.update(entries_are_remembered_at * PAGE_SIZE, 0)
+    assert tables.types.may_be_written(entries_are_remembered_at - 1)
+    assert tables.flushes > before
+
+
 def test_a_table_that_maps_itself_writable_is_none(tables: Tables) -> None:
     tables.words[5 * 512] = entry(5, P | RW)
     with pytest.raises(XenError):

@@ -126,6 +126,9 @@ class PageTypes:
             self.writable_dropped[0] = 1
         else:
             self.invalidate(Mfn(mfn), kind)
+            if kind is not PageType.SEG_DESC:
+                # A processor that remembers an entry above would still walk what the guest can write from now on.
+                self.flush()
         self.info[mfn] &= ABSENT
 
     def pin(self, mfn: int, kind: PageType) -> None:

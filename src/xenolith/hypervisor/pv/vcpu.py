@@ -41,7 +41,7 @@ _CR0_TS = 8
 _PF_USER = 4
 _CR4 = 0x620
 """PAE, OSFXSR and OSXMMEXCPT."""
-_CR4_OSXSAVE = 1 << 18
+_CR4_DE, _CR4_OSXSAVE = 1 << 3, 1 << 18
 _GP_TABLE, _GP_LDT = 7, 4
 """Of the error code of #GP: which table the bad selector is of, and that this is the LDT."""
 _FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
@@ -249,7 +249,8 @@ class PvVcpu(Vcpu):
             case 3:
                 return self.registers.cr3
             case 4:
-                return _CR4 | (_CR4_OSXSAVE if self.domain.engine.xcr0 else 0)
+                own = _CR4_DE if self.debug.extended else 0
+                return _CR4 | own | (_CR4_OSXSAVE if self.domain.engine.xcr0 else 0)
         return None
 
     def write_extended_control(self, number: int, value: int) -> bool:
@@ -271,7 +272,7 @@ class PvVcpu(Vcpu):
                 self.load_kernel_root(Mfn(value >> PAGE_SHIFT))
             case 4:
                 # As in Xen: what cannot be had is left out in silence.
-                pass
+                self.debug.extended = bool(value & _CR4_DE)
             case _:
                 return False
         return True
