@@ -12,7 +12,7 @@
 #include "x86.h"
 #include "xen.h"
 
-/* why a domain crashes; structures.py has the words */
+/* why a domain crashes; calls.py has the words */
 enum { BAD_STACK = 1, NO_HANDLER = 2, BAD_IRET_FRAME = 3, NO_USER_PAGE_TABLE = 4, FAULT_IN_RING_0 = 5 };
 
 /* where a trap or a callback goes; none where the address is 0 */
