@@ -288,6 +288,26 @@ def test_shutdown_of_all_waits_for_each(
     ]
 
 
+def test_a_guest_that_cannot_be_asked_keeps_no_other_from_it(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(domid: int) -> None:
+        if domid == 3:
+            raise RefusalError("Domain 3 has ended")
+
+    daemon.answers["shutdown"] = daemon.answers["reboot"] = refuse
+    daemon.answers["wait"] = lambda domid: (domid, 0, None, False)
+    for verb, announcement in (("shutdown", "Shutting down"), ("reboot", "Rebooting")):
+        assert main([verb, "-aw"]) == 1
+        assert capsys.readouterr().err.splitlines() == [
+            f"{announcement} domain 3",
+            "Error: Domain 3 has ended",
+            f"{announcement} domain 12",
+            "Waiting for 1 domains",
+            "Domain 12 has been shut down, reason code 0",
+        ]
+
+
 def test_shutdown_falls_back_to_the_button(
     daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:

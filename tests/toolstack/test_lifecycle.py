@@ -67,8 +67,10 @@ def test_preserve(host: Host, key: str) -> None:
         assert domain.crashed == (key == "on_crash")
         assert not domain.running
         assert not domain.blocked
+        toolstack.shutdown(domid)
+        assert toolstack.wait(domid) == (domid, reason, None, True)
         with pytest.raises(ToolstackError, match="has shut down"):
-            toolstack.shutdown(domid)
+            toolstack.reboot(domid)
         toolstack.destroy(domid)
         assert toolstack.wait(domid) == (domid, reason, None, False)
 

@@ -27,20 +27,36 @@ def ask(request: Request, options: Options) -> int:
         raise UsageError("either -a or a domain is needed")
     with Toolstack.connect() as toolstack:
         if "a" in options:
-            domids = [domain.domid for domain in toolstack.list() if domain.domid]
+            asked, status = _ask_all(toolstack, request, options)
         else:
-            domids = [toolstack.resolve(options.operands[0])]
-        for domid in domids:
-            print(f"{request.announcement} domain {domid}", file=sys.stderr)
-            _ask_one(toolstack, request, domid, options)
+            asked, status = [toolstack.resolve(options.operands[0])], 0
+            _ask_one(toolstack, request, asked[0], options)
         if "w" in options:
-            print(f"Waiting for {len(domids)} domains", file=sys.stderr)
-            for domid in domids:
+            print(f"Waiting for {len(asked)} domains", file=sys.stderr)
+            for domid in asked:
                 print(_outcome(toolstack.wait(domid)), file=sys.stderr)
-    return 0
+    return status
+
+
+def _ask_all(toolstack: Toolstack, request: Request, options: Options) -> tuple[list[int], int]:
+    """Ask every guest; return whom it could be asked of, and the exit status."""
+    asked, status = [], 0
+    for domain in toolstack.list():
+        if domain.domid == 0:
+            continue
+        try:
+            _ask_one(toolstack, request, domain.domid, options)
+        except ToolstackError as error:
+            # It may have ended just now; the others have not heard yet.
+            print(f"Error: {error}", file=sys.stderr)
+            status = 1
+        else:
+            asked.append(domain.domid)
+    return asked, status
 
 
 def _ask_one(toolstack: Toolstack, request: Request, domid: int, options: Options) -> None:
+    print(f"{request.announcement} domain {domid}", file=sys.stderr)
     try:
         if request is Request.SHUTDOWN:
             toolstack.shutdown(domid)

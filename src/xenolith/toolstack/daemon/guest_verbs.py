@@ -28,8 +28,9 @@ def check_live(domain: Domain) -> None:
 
 
 def _shutdown(daemon: Daemon, domain: Domain, request: Request) -> None:
-    check_live(domain)
-    xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
+    # A guest that has shut down has done what it is asked.
+    if domain.shutdown_reason is None:
+        xenstore_layout.request_shutdown(daemon.store, domain.domid, "poweroff")
     request.reply()
 
 
