@@ -41,7 +41,7 @@ from xenolith.machine.address import GuestVirt
 
 DIVIDE_BY_ZERO = bytes.fromhex("31c9f7f1")
 HYPERCALL = asm.mov("rax", CALL) + asm.SYSCALL
-INT_80 = b"\xcd\x80"
+INT_80, INT_81 = b"\xcd\x80", b"\xcd\x81"
 NMI = 2
 CF, TF, IF, DF, AC = 1 << 0, 1 << 8, 1 << 9, 1 << 10, 1 << 18
 
@@ -209,7 +209,21 @@ def test_cpuid_is_the_hypervisors(guest: PvGuest) -> None:
 
 
 def test_int_needs_a_gate_for_programs(guest: PvGuest) -> None:
+    frame = guest.run_program(INT_81)
+    assert (frame.stub, frame.error_code, frame.rip) == (13, 0x81 * 8 + 2, USER_CODE)
+
+
+def test_the_kernel_counts_as_ring_1_for_a_gate(guest: PvGuest) -> None:
+    guest.run(INT_81)
+    assert (guest.frame.stub, guest.frame.error_code) == (13, 0x81 * 8 + 2)
+    guest.run(INT_81, traps={0x81: guest.gate(0x81, dpl=1)})
+    assert (guest.frame.stub, guest.frame.rip) == (0x81, CODE + 2)
+
+
+def test_the_old_system_call_needs_any_gate(guest: PvGuest) -> None:
     frame = guest.run_program(INT_80)
+    assert (frame.stub, frame.rip) == (0x80, USER_CODE + 2)
+    frame = guest.run_program(INT_80, traps={13: guest.gate(13)})
     assert (frame.stub, frame.error_code, frame.rip) == (13, 0x80 * 8 + 2, USER_CODE)
 
 
