@@ -365,6 +365,8 @@ def test_info(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[0] == "host                   : h"
     assert lines[2:4] == ["cpu_topology           :", "cpu:    core    socket     node"]
     assert lines[-1] == "xen_major              : 4"
+    assert main(["info", "--json", "xen"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"xen_major": "4"}
 
 
 def test_uptime(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

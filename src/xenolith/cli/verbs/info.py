@@ -14,7 +14,7 @@ HELP = """\
 Print information about the host
 With KEY, print the values of the lines that begin with it.
 -n, --numa              Add the topology of CPUs and NUMA nodes.
---json                  Print the lines as JSON.
+--json                  Print the lines as JSON; with KEY only those.
 """
 SHORT = "n"
 LONG = {"numa": "n", "json": "j"}
@@ -28,7 +28,9 @@ def run(arguments: list[str]) -> int:
     with Toolstack.connect() as toolstack:
         info = toolstack.info()
     if "j" in options:
-        print(json.dumps(info, indent=4))
+        wanted = "".join(options.operands)
+        found = {key: value for key, value in info.items() if key.startswith(wanted)}
+        print(json.dumps(found, indent=4))
     elif "n" in options:
         _print_with_topology(info)
     elif options.operands:
