@@ -15,7 +15,7 @@ from xenolith.toolstack.daemon.domain_table import DOM0_NAME
 from xenolith.toolstack.records import DomainInfo, VcpuInfo
 
 _DOM0_UUID = "00000000-0000-0000-0000-000000000000"
-_VIRT_CAPS = "pvh hap gnttab-v1 gnttab-v2"
+_VIRT_CAPS = "pv pvh hap gnttab-v1 gnttab-v2"
 
 
 def info() -> dict[str, str]:
