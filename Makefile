@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run assets grub debian debian-image test test-packages test-fast test-slow test-nested check bench clean
+.PHONY: run assets grub debian debian-image test test-packages test-fast test-slow test-nested test-xtf check bench clean
 
 $(BIN)/.installed: pyproject.toml setup.py $(shell find src -name '*.[ch]')
 	@missing=; $(PYTHON) -c 'import ensurepip' 2>/dev/null || missing=python3-venv; \
@@ -39,14 +39,14 @@ check: $(BIN)/.installed
 	$(BIN)/mypy
 
 test-fast: $(BIN)/.installed
-	$(BIN)/pytest -m 'not guest and not slow and not nested'
+	$(BIN)/pytest -m 'not guest and not slow and not nested and not xtf'
 
 # Tests that compare with Debian's own headers and tools skip where these cannot be installed.
 test-packages:
 	scripts/need-packages acpica-tools btrfs-progs dosfstools e2fsprogs fdisk iproute2 libc6-dev libnbd-bin libxen-dev mtools passt qemu-utils tcpdump xenstore-utils xfsprogs xorriso || true
 
 test: check assets test-packages
-	$(BIN)/pytest -m 'not slow and not nested'
+	$(BIN)/pytest -m 'not slow and not nested and not xtf'
 
 test-slow: assets test-packages
 	$(BIN)/pytest -m slow
@@ -55,6 +55,10 @@ test-slow: assets test-packages
 test-nested: assets
 	scripts/need-packages qemu-system-x86
 	$(BIN)/pytest -s -m nested tests/nested
+
+# The Xen Test Framework: what Xen's developers test Xen with, fetched by git and built.
+test-xtf: $(BIN)/.installed
+	$(BIN)/pytest -m xtf tests/xtf
 
 bench: assets
 	$(BIN)/python -m bench
