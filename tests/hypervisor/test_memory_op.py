@@ -254,6 +254,28 @@ class TestPhysmap:
     def test_spaces_that_are_not_served(self, small: SmallDomain) -> None:
         assert add(small, 77, 0, FIRST) == -Errno.ENOSYS
 
+    @pytest.mark.parametrize("space", [MapSpace.gmfn, MapSpace.gmfn_range])
+    def test_a_list_waits_for_whoever_else_wants_the_thread(
+        self, small: SmallDomain, space: MapSpace
+    ) -> None:
+        count = 40
+        frames = [(FIRST + n).to_bytes(8, "little") for n in range(count)]
+        gfns = [(9000 + n).to_bytes(8, "little") for n in range(count)]
+        small.write(LIST, b"".join(frames))
+        small.write(GFNS, b"".join(gfns))
+        if space == MapSpace.gmfn:
+            operation = MemoryOp.add_to_physmap_batch
+            batch = XenAddToPhysmapBatch(DOMID_SELF, space, count, 0, LIST, GFNS, ERRORS)
+            small.write_struct(XEN_ADD_TO_PHYSMAP_BATCH, batch)
+        else:
+            operation = MemoryOp.add_to_physmap
+            asked = XenAddToPhysmap(DOMID_SELF, count, space, FIRST, 9000)
+            small.write_struct(XEN_ADD_TO_PHYSMAP, asked)
+        small.domain.post(lambda: None)
+        result, again = small.counted_hypercall(Hypercall.memory_op, operation, ARGUMENT)
+        assert result == 0 and again == count - 1
+        assert all(small.gfn_is_ram(9000 + n) for n in range(count))
+
     @pytest.mark.parametrize("count", [5, 513])
     def test_a_batch_tells_each_error(self, small: SmallDomain, count: int) -> None:
         indices = [FIRST + n for n in range(count)]

@@ -90,6 +90,9 @@ def _add_to_physmap(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int:
         raise XenError(Errno.EOVERFLOW, "the range of frames wraps around")
     end = min(asked.size, start + EXTENTS_AT_ONCE)
     for offset in range(start, end):
+        if offset > start and vcpu.domain.scheduler.wants_exit:
+            end = offset
+            break
         _add(vcpu.domain, MapSpace.gmfn, asked.idx + offset, Gfn(asked.gpfn + offset))
     if end < asked.size:
         raise continuation(MemoryOp.add_to_physmap, argument, end)
@@ -104,6 +107,10 @@ def _add_to_physmap_batch(vcpu: HvmVcpu, argument: GuestVirt, start: int) -> int
     paging = vcpu.paging
     end = min(asked.size, start + EXTENTS_AT_ONCE)
     for number in range(start, end):
+        # What is mapped where nothing ever was takes milliseconds on some engines.
+        if number > start and vcpu.domain.scheduler.wants_exit:
+            end = number
+            break
         (index,) = read_words(paging, asked.idxs, number, 1)
         (gfn,) = read_words(paging, asked.gpfns, number, 1)
         error = 0
