@@ -20,6 +20,8 @@ def test_tables(tmp_path: Path) -> None:
         where.joinpath("distance").write_text("10 21\n" if node == 0 else "21 10\n")
         where.joinpath("meminfo").write_text(
             f"Node {node} MemTotal:        4194304 kB\nNode {node} MemFree:         1048576 kB\n"
+            f"Node {node} Active(anon):     100000 kB\nNode {node} Inactive(file):    409600 kB\n"
+            f"Node {node} Active(file):     204800 kB\nNode {node} SReclaimable:      102400 kB\n"
         )
     assert topology.lines(str(tmp_path)) == [
         "cpu_topology           :",
@@ -33,8 +35,8 @@ def test_tables(tmp_path: Path) -> None:
         "No device topology data available",
         "numa_info              :",
         "node:    memsize    memfree    distances",
-        "   0:      4096       1024      10,21",
-        "   1:      4096       1024      21,10",
+        "   0:      4096       1724      10,21",
+        "   1:      4096       1724      21,10",
     ]
 
 

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 _SYSTEM = "/sys/devices/system"
 
+_FREE = ("MemFree", "Active(file)", "Inactive(file)", "SReclaimable")
+"""What a node has free, or would give at once: free_memory is MemAvailable, which nodes do not tell."""
+
 
 class Cpu(NamedTuple):
     """Where a host CPU is."""
@@ -62,10 +65,11 @@ def _nodes(system: str) -> list[Node]:
     nodes = []
     for number in _numbered(f"{system}/node", "node"):
         where = f"{system}/node/node{number}"
-        meminfo = dict(re.findall(r"(\w+):\s+(\d+) kB", _text(f"{where}/meminfo")))
+        found = re.findall(r"([\w()]+):\s+(\d+) kB", _text(f"{where}/meminfo"))
+        meminfo = {name: int(kib) for name, kib in found}
         distances = tuple(map(int, _text(f"{where}/distance").split()))
-        size, free = int(meminfo.get("MemTotal", 0)), int(meminfo.get("MemFree", 0))
-        nodes.append(Node(number, size, free, distances))
+        free = sum(meminfo.get(name, 0) for name in _FREE)
+        nodes.append(Node(number, meminfo.get("MemTotal", 0), free, distances))
     return nodes
 
 
