@@ -80,6 +80,20 @@ def test_the_io_thread_reads_again_when_the_guest_has_run_for_a_while(wired: Wir
     assert wired.frames == [FRAME, FRAME]
 
 
+@pytest.mark.parametrize("data", [b"", b"f" * 14])
+def test_small_frames_take_no_more_memory_than_large_ones(wired: Wired, data: bytes) -> None:
+    wired.line.ready = lambda: None
+    sent = 0
+    while sent < 50_000 and (count := wired.peer.send([Frame(data, NOTHING)] * 64)):
+        sent += count
+        wired.loop.step()
+    assert 1000 < sent < 20_000
+    wired.take_all()
+    # It watches again, and reads.
+    assert wired.loop.step() and wired.loop.step()
+    assert wired.peer.send([FRAME])
+
+
 def test_a_wire_that_is_lost_during_a_sleep_is_told_of_and_watched_no_more(wired: Wired) -> None:
     wired.sleep()
     wired.peer.close()

@@ -21,6 +21,8 @@ from xenolith.net.wire import Wire
 _FULL_BYTES = 8 << 20
 """Linux's TCP has windows of 6 MiB at most (net.ipv4.tcp_rmem)."""
 _GO_ON_BYTES = 4 << 20
+_FRAME_BYTES = 512
+"""What a frame takes beside its data: there are peers that send many small ones, or empty ones."""
 _BATCH = 128
 
 
@@ -61,7 +63,7 @@ class Line:
                 return None
             self._told = True
         frame = self._frames.popleft()
-        self._taken_bytes += len(frame.data)
+        self._taken_bytes += len(frame.data) + _FRAME_BYTES
         if self._full and self._read_bytes - self._taken_bytes < _GO_ON_BYTES:
             self._full = False
             self._io.loop.post(self._watch)
@@ -136,7 +138,7 @@ class Line:
             self.lost = error
             self._told = False
         for frame in coalesce(frames) if len(frames) > 1 else frames:
-            self._read_bytes += len(frame.data)
+            self._read_bytes += len(frame.data) + _FRAME_BYTES
             self._frames.append(frame)
         self._full = self._read_bytes - self._taken_bytes >= _FULL_BYTES
 
