@@ -130,6 +130,24 @@ def test_only_tcp_is_cut() -> None:
             settle(Frame(frame, Offload(gso_type=GsoType.TCPV4, gso_size=1000)), NOT_ABLE)
 
 
+@given(
+    st.integers(0, 255), st.sampled_from(GsoType), *[st.integers(0, 0xFFFF)] * 4, st.integers(0, 15)
+)
+def test_what_is_left_to_do_is_within_the_frame(
+    flags: int, kind: GsoType, header: int, size: int, start: int, offset: int, able: int
+) -> None:
+    """Whoever hands a frame on may write the numbers down in 16 bits."""
+    for whole in (tcp4(b"x" * 100), tcp6(b"x" * 100), udp4(b"x"), b"short"):
+        frame = Frame(whole, Offload(flags, kind, header, size, start, offset))
+        try:
+            settled = settle(frame, Ability(able))
+        except FrameError:
+            continue
+        for data, left in settled:
+            assert left.csum_start + left.csum_offset <= len(data)
+            assert not left.gso_type or left.gso_size
+
+
 @given(st.binary(max_size=120), st.binary(min_size=10, max_size=10))
 def test_no_frame_and_no_header_do_harm(data: bytes, header: bytes) -> None:
     for whole in (data, tcp4(data), tcp6(data)[: len(data)]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntFlag
 
 from xenolith.net.errors import FrameError
-from xenolith.net.frame import NOTHING, Frame, GsoType, Offload, OffloadFlag
+from xenolith.net.frame import NOTHING, VALIDATED, Frame, GsoType, Offload, OffloadFlag
 from xenolith.net.headers import CSUM_OFFSET, TCP, Headers, find_headers
 
 _FIN_PSH = 0x09
@@ -46,14 +46,22 @@ def settle(frame: Frame, abilities: Ability) -> list[Frame]:
     A checksum that is left to do is that of TCP or UDP.
     """
     data, offload = frame
-    if offload.gso_type == GsoType.NONE and not offload.flags & OffloadFlag.NEEDS_CSUM:
+    if offload is NOTHING or offload is VALIDATED:
         return [frame]
+    if offload.gso_type == GsoType.NONE and not offload.flags & OffloadFlag.NEEDS_CSUM:
+        # Whatever else its sender has said.
+        return [Frame(data, VALIDATED if offload.flags & OffloadFlag.DATA_VALID else NOTHING)]
     headers = find_headers(data)
     _check(len(data), offload, headers)
     if offload.gso_type != GsoType.NONE:
         assert headers is not None
         needed = Ability.TSO4 if headers.version == 4 else Ability.TSO6
-        return [frame] if abilities & needed else _segments(data, offload.gso_size, headers)
+        if not abilities & needed:
+            return _segments(data, offload.gso_size, headers)
+        if _is_transport_checksum(offload, headers):
+            return [frame]
+        where = {"csum_start": headers.transport, "csum_offset": CSUM_OFFSET[TCP]}
+        return [Frame(data, offload._replace(**where))]
     if headers is not None and _is_transport_checksum(offload, headers):
         needed = Ability.CSUM_IPV4 if headers.version == 4 else Ability.CSUM_IPV6
         if abilities & needed:
