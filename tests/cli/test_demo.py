@@ -106,3 +106,15 @@ def test_what_is_no_regular_expression_is_refused(
         main(["--until", "login(", str(tmp_path / "demo.cfg")])
     assert refused.value.code == 2
     assert "'login(' is no regular expression" in capfd.readouterr().err
+
+
+def test_mistakes_of_the_configuration_are_told_with_their_places(
+    guest: Guest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "demo.cfg"
+    config.write_text("name = 'demo'\nmemroy = 5\nkernel = '/dev/null'\n")
+    assert main([str(config)]) == 1
+    assert capsys.readouterr().err.startswith(f"{config}:2: key 'memroy': unknown key")
+    assert main([str(tmp_path / "absent.cfg")]) == 1
+    assert capsys.readouterr().err.endswith("cannot be read: No such file or directory\n")
+    assert guest.methods() == []

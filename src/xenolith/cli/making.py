@@ -8,6 +8,8 @@ from collections.abc import Callable
 from xenolith.builder.errors import BuildError
 from xenolith.storage.errors import ImageError
 from xenolith.toolstack.client import ToolstackError
+from xenolith.toolstack.config import ConfigError
+from xenolith.toolstack.config_source import SourceError
 
 INTERRUPTED = 130
 
@@ -23,6 +25,9 @@ def exit_status(work: Callable[[], int]) -> int:
         return work()
     except (BuildError, ImageError, ToolstackError) as error:
         report(f"Error: {error}")
+        return 1
+    except (ConfigError, SourceError) as error:
+        report(str(error))
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
