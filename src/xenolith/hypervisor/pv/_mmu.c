@@ -6,6 +6,12 @@
 #include "level1.h"
 #include "native_store.h"
 
+/* A word that the guest may write, and a disk of its at any time: it is read once. */
+static uint64_t fetch(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 /*
  * mmu_update of entries of level 1, and of tables that are not in use yet: 1 done, 0 something else came up,
  * -1 refused
@@ -13,24 +19,28 @@
 static int mmu_update(struct mmu *mmu, struct native_trap *trap, uint64_t *requests, uint64_t *count)
 {
     while (*count) {
-        const uint64_t *pointer = guest_word(mmu, trap->roots[KERNEL], *requests, 0);
-        const uint64_t *value = guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0);
-        uint64_t kind, address, mfn;
+        const uint64_t *words[2] = {
+            guest_word(mmu, trap->roots[KERNEL], *requests, 0),
+            guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0),
+        };
+        uint64_t kind, address, value, mfn;
 
-        if (!pointer || !value)
+        if (!words[0] || !words[1])
             return 0;
-        kind = *pointer & 3;
-        address = *pointer & ~(uint64_t)3;
+        address = fetch(words[0]);
+        value = fetch(words[1]);
+        kind = address & 3;
+        address &= ~(uint64_t)3;
         mfn = address / PAGE_BYTES;
         if ((kind != NORMAL_UPDATE && kind != PRESERVE_AD) || address % 8)
             return 0;
         if (may_be_written(mmu, mfn)) {
-            note_change(mmu, word_at(mmu, address), *word_at(mmu, address), *value);
-            *word_at(mmu, address) = *value;
+            note_change(mmu, word_at(mmu, address), *word_at(mmu, address), value);
+            *word_at(mmu, address) = value;
         }
         else if (!is_type(mmu, mfn, TYPE_L1))
             return 0;
-        else if (!xenolith_mmu_update_l1(mmu, mfn, address / 8 % ENTRIES, *value,
+        else if (!xenolith_mmu_update_l1(mmu, mfn, address / 8 % ENTRIES, value,
                                          kind == PRESERVE_AD ? ACCESSED | DIRTY : 0))
             return refused(mmu);
         *requests += 16;
@@ -79,26 +89,32 @@ static int load_root(struct mmu *mmu, uint64_t *root, uint64_t mfn)
 static int mmuext_op(struct mmu *mmu, struct native_trap *trap, uint64_t *requests, uint64_t *count)
 {
     while (*count) {
-        const uint64_t *command = guest_word(mmu, trap->roots[KERNEL], *requests, 0);
-        const uint64_t *argument = guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0);
+        const uint64_t *words[2] = {
+            guest_word(mmu, trap->roots[KERNEL], *requests, 0),
+            guest_word(mmu, trap->roots[KERNEL], *requests + 8, 0),
+        };
+        uint64_t argument;
+        uint32_t command;
 
-        if (!command || !argument)
+        if (!words[0] || !words[1])
             return 0;
-        switch ((uint32_t)*command) {
+        command = fetch(words[0]);
+        argument = fetch(words[1]);
+        switch (command) {
         case NEW_BASEPTR:
-            if (!*argument || !load_root(mmu, &trap->roots[KERNEL], *argument))
+            if (!argument || !load_root(mmu, &trap->roots[KERNEL], argument))
                 return 0;
             break;
         case NEW_USER_BASEPTR:
-            if (!load_root(mmu, &trap->roots[USER_MODE], *argument))
+            if (!load_root(mmu, &trap->roots[USER_MODE], argument))
                 return 0;
             break;
         default:
-            if ((uint32_t)*command < FIRST_FLUSH || (uint32_t)*command > LAST_FLUSH)
+            if (command < FIRST_FLUSH || command > LAST_FLUSH)
                 return 0;
-            if ((uint32_t)*command % 2 && trap->forget == FORGET_NOTHING) {
+            if (command % 2 && trap->forget == FORGET_NOTHING) {
                 trap->forget = FORGET_PAGE;
-                trap->forget_page = *argument;
+                trap->forget_page = argument;
                 *requests += 24;
                 --*count;
                 continue;
@@ -140,34 +156,34 @@ static int multicall(struct mmu *mmu, struct native_trap *trap, uint64_t *regist
     int calls;
 
     for (calls = 0; calls < MOST_CALLS && registers[RSI]; calls++) {
-        uint64_t *words[MULTICALL_WORDS], entry = registers[RDI];
+        uint64_t words[MULTICALL_WORDS], *result = NULL, entry = registers[RDI];
         int index, outcome = 0;
 
         for (index = 0; index < MULTICALL_WORDS; index++) {
-            words[index] = guest_word(mmu, trap->roots[KERNEL], entry + 8 * index, index == 1);
-            if (!words[index])
+            uint64_t *word = guest_word(mmu, trap->roots[KERNEL], entry + 8 * index, index == 1);
+
+            if (!word)
                 return 0;
+            words[index] = fetch(word);
+            if (index == 1)
+                result = word;
         }
-        if (*words[0] == UPDATE_VA_MAPPING) {
-            outcome = update_va_mapping(mmu, trap, *words[2], *words[3], *words[4]);
-        } else if (*words[0] == MMU_UPDATE && is_plain_update(*words[3], *words[4], *words[5])) {
-            uint64_t requests = *words[2], count = *words[3];
-
+        if (words[0] == UPDATE_VA_MAPPING) {
+            outcome = update_va_mapping(mmu, trap, words[2], words[3], words[4]);
+        } else if (words[0] == MMU_UPDATE && is_plain_update(words[3], words[4], words[5])) {
             /* what has been done of it when something else comes up can be done again */
-            outcome = mmu_update(mmu, trap, &requests, &count);
-        } else if (*words[0] == MMUEXT_OP && is_plain_update(*words[3], *words[4], *words[5])) {
-            uint64_t requests = *words[2], count = *words[3];
-
-            outcome = mmuext_op(mmu, trap, &requests, &count);
-        } else if (*words[0] == STACK_SWITCH) {
-            *trap->kernel_stack = *words[3];
+            outcome = mmu_update(mmu, trap, &words[2], &words[3]);
+        } else if (words[0] == MMUEXT_OP && is_plain_update(words[3], words[4], words[5])) {
+            outcome = mmuext_op(mmu, trap, &words[2], &words[3]);
+        } else if (words[0] == STACK_SWITCH) {
+            *trap->kernel_stack = words[3];
             outcome = 1;
-        } else if (*words[0] == SET_SEGMENT_BASE) {
-            outcome = set_segment_base(trap, *words[2], *words[3]);
+        } else if (words[0] == SET_SEGMENT_BASE) {
+            outcome = set_segment_base(trap, words[2], words[3]);
         }
         if (!outcome)
             return 0;
-        *words[1] = outcome < 0 ? (uint64_t)-EINVAL : 0;
+        *result = outcome < 0 ? (uint64_t)-EINVAL : 0;
         registers[RDI] += 8 * MULTICALL_WORDS;
         registers[RSI]--;
     }
