@@ -225,6 +225,8 @@ def test_mistakes_are_listed_and_nothing_is_created(
         ('bootloader="pygrub"', "bootloader=pygrub needs a disk to look into"),
         ('disk=["/a,raw,xvda,w,script=block"]', "xvda: scripts are not run"),
         ('disk=["/a,raw,xvda,w,backend=other"]', "xvda: disks are served by domain 0 only"),
+        ('vif=["backend=other"]', "network interfaces are served by domain 0 only"),
+        ('vif=["devid=1","","devid=1"]', "two network interfaces have the number 1"),
     ],
 )
 def test_check_config_knows_what_no_domain_can_be_created_from(

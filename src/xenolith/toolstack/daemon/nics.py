@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from xenolith.net.errors import NetError
 from xenolith.toolstack.config import DomainConfig
 from xenolith.toolstack.config.nic import NicConfig, NicType, parse_nic
+from xenolith.toolstack.config.runnable import refusal_of_nic
 from xenolith.toolstack.daemon import devices, nic_recovery
 from xenolith.toolstack.daemon.domain import Domain
 from xenolith.toolstack.daemon.errors import DaemonError
@@ -129,8 +130,9 @@ def find(daemon: Daemon, domain: Domain, word: str) -> tuple[str, int]:
 def _settled(
     config: DomainConfig, nic: NicConfig, others: Sequence[NicConfig], avoided: set[int]
 ) -> NicConfig:
-    if nic.backend not in (None, "0", "Domain-0"):
-        raise DaemonError("network interfaces are served by domain 0 only")
+    why = refusal_of_nic(nic)
+    if why is not None:
+        raise DaemonError(why)
     if nic.type is NicType.IOEMU:
         nic = dataclasses.replace(nic, type=None)
     taken = {other.devid for other in others}
