@@ -66,6 +66,24 @@ def test_a_committed_kernel_is_found_again(cache: KernelCache, packed: Path) -> 
     assert cached(cache, packed) == CONTENT
 
 
+def test_a_disk_without_room_is_done_without(
+    cache: KernelCache, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.statvfs(tmp_path)
+    fields = list(real)
+    fields[4] = (len(CONTENT) - 1) // real.f_frsize  # f_bavail
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", lambda _path: os.statvfs_result(fields))
+        kernel = opened(packed)
+        slot = cache.open_slot(kernel)
+        unpack_kernel(kernel, slot.fd)
+        assert os.pread(slot.fd, 1 << 20, 0) == CONTENT
+        cache.commit(slot)
+        os.close(kernel.fd)
+    assert entries(tmp_path) == []
+    assert cached(cache, packed) is None
+
+
 def test_another_process_finds_it_without_reading_the_packed_kernel(
     cache: KernelCache, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

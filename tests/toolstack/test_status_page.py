@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +67,15 @@ def test_no_contents_of_the_page_harm_a_reader(page_fd: int, contents: bytes) ->
     os.pwrite(page_fd, contents, 0)
     status = status_page.read(page_fd)
     assert len(status.vcpus) <= status_page.MAX_VCPUS
+
+
+def test_a_page_for_which_there_is_no_room_is_told_by_its_name(tmp_path: Path) -> None:
+    path = str(tmp_path / "1.status")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (status_page.PAGE_BYTES - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match=r".+") as refusal:
+            status_page.create(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refusal.value.filename == path

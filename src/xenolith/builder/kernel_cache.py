@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenolith.builder.bzimage import LARGEST_KERNEL
+from xenolith.builder.bzimage import LARGEST_KERNEL, find_payload
 from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
@@ -34,7 +34,7 @@ _ABANDONED_AFTER = 24 * 3600
 class Slot:
     """A file for a kernel to be unpacked into; ``fd`` is open for reading and writing.
 
-    ``path`` is None where the cache cannot be written: then the file lives in memory only.
+    ``path`` is None where the cache cannot be written, or its disk is full: then the file lives in memory only.
     """
 
     fd: int
@@ -73,18 +73,20 @@ class KernelCache:
         return self._open(name)
 
     def open_slot(self, kernel: ImageFile) -> Slot:
-        """Make the file that a packed kernel is to be unpacked into.
+        """Make the file that a packed kernel is to be unpacked into; BuildError if it cannot be one.
 
         End with :meth:`commit` or :meth:`discard`; both close the slot's descriptor.
         """
         identity = _identity(kernel)
         digest = self._digest(kernel, identity)
-        try:
+        size = find_payload(kernel).unpacked_size
+        with contextlib.suppress(OSError):
             self._index.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file, path = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self._directory)
-        except OSError:
-            return Slot(os.memfd_create("xenolith-kernel", os.MFD_CLOEXEC), None, digest, identity)
-        return Slot(file, Path(path), digest, identity)
+            room = os.statvfs(self._directory)
+            if room.f_bavail * room.f_frsize >= size:
+                file, path = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self._directory)
+                return Slot(file, Path(path), digest, identity)
+        return Slot(os.memfd_create("xenolith-kernel", os.MFD_CLOEXEC), None, digest, identity)
 
     def commit(self, slot: Slot) -> None:
         """Make the slot's content the cached kernel; the child must have written all of it."""

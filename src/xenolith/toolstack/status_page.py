@@ -73,9 +73,9 @@ def create(path: str) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, PAGE_BYTES)
-    except OSError:
+    except OSError as error:
         os.close(fd)
-        raise
+        raise OSError(error.errno, error.strerror, path) from None
     return fd
 
 
