@@ -56,10 +56,15 @@ void xenolith_pv_on_sysenter(void *uc, struct trap_context *context)
     context->engine.registers[RIP] -= SYSCALL_BYTES;
 }
 
+/* Whether a fault may be about privilege levels, which in the kernel are not what they look like. */
+static int may_be_about_levels(const struct trap_context *context, uint32_t vector)
+{
+    return vector >= VECTOR_TS && vector <= VECTOR_GP && context->vcpu->in_kernel
+        && (*context->engine.hflags & HFLAG_CPL) == KERNEL_CPL;
+}
+
 static void exception(struct trap_context *context, uint32_t vector, uint32_t error_code)
 {
-    int at_cpl1 = context->vcpu->in_kernel && (*context->engine.hflags & HFLAG_CPL) == KERNEL_CPL;
-
     if (vector == VECTOR_PF) {
         page_fault(context, error_code);
         return;
@@ -68,12 +73,10 @@ static void exception(struct trap_context *context, uint32_t vector, uint32_t er
         context->engine.update_cr0(context->engine.env, context->engine.control[0] & ~(uint64_t)CR0_TS);
     if (is_emulated(context, vector, error_code))
         return;
-    if (at_cpl1 && vector >= VECTOR_TS && vector <= VECTOR_GP) {
-        /* it may be about privilege levels: let the processor decide where they are what they look like */
-        enter_cpl3(context);
-        return;
-    }
-    bounce_exception(context, vector, error_code, context->engine.registers[RIP]);
+    if (may_be_about_levels(context, vector))
+        enter_cpl3(context); /* for the processor to decide where they are */
+    else
+        bounce_exception(context, vector, error_code, context->engine.registers[RIP]);
 }
 
 /* UC_HOOK_INTR */
