@@ -80,3 +80,24 @@ def test_a_server_that_is_killed_gives_errors_until_the_guest_reboots(
     with host.terminal("console", "foreign") as guest:
         guest.wait_for(b"# ")
         assert guest.run("head -n1 /dev/xvda").strip() == "kept"
+
+
+def test_a_creation_that_fails_leaves_no_server(host: Host, tmp_path: Path) -> None:
+    path, absent = tmp_path / "disk.qcow2", tmp_path / "absent.qcow2"
+    disks = [make(path), f"format=qcow2,vdev=xvdb,access=rw,target={absent}"]
+    failed = host.try_xl("create", host.config("foreign", disk=disks))
+    assert failed.returncode == 1
+    assert "absent.qcow2 cannot be opened" in failed.stderr
+    eventually(lambda: server_of(path) is None)
+
+
+def test_a_domain_that_is_destroyed_as_it_is_made_leaves_no_server(
+    host: Host, tmp_path: Path
+) -> None:
+    """Its process may never have got as far as to its disks."""
+    path = tmp_path / "disk.qcow2"
+    config = host.config("foreign", disk=[make(path)])
+    with host.running_xl("create", config):
+        eventually(lambda: server_of(path) is not None)
+        host.try_xl("destroy", "foreign")
+    eventually(lambda: server_of(path) is None)

@@ -240,6 +240,15 @@ def test_xl_that_is_killed_at_the_menu_leaves_nothing(
     nothing_is_left(host, "orphan")
 
 
+def test_a_daemon_that_is_killed_at_a_menu_leaves_nothing(own_host: Host, disk: str) -> None:
+    forever(disk)
+    with own_host.terminal("create", "-c", config(own_host, "lost", disk)) as terminal:
+        terminal.wait_for(b"q gives up.")
+        kill(own_host.daemon_pid())
+        assert terminal.wait_end() == 1
+    nothing_is_left(own_host, "lost")
+
+
 def test_a_domain_is_destroyed_at_its_menu(host: Host, disk: str) -> None:
     with host.terminal("create", "-c", config(host, "early", disk)) as terminal:
         terminal.wait_for(b"boots in")
