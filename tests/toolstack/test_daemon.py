@@ -224,6 +224,10 @@ def test_a_rename_that_cannot_be_recorded_changes_nothing(host: Host) -> None:
         with pytest.raises(ToolstackError, match="rename failed"):
             toolstack.rename(domid, "www")
         in_the_way.rmdir()
+        in_the_way.symlink_to("/dev/full")
+        with pytest.raises(ToolstackError, match=f"{in_the_way}: No space left on device"):
+            toolstack.rename(domid, "www")
+        in_the_way.unlink()
         assert toolstack.resolve("web") == domid
         toolstack.rename(domid, "www")
 

@@ -175,7 +175,7 @@ class Database:
             try:
                 self._journal.append(changes)
             except OSError as error:
-                raise XenstoreError(Errno.EIO, f"journal: {error}") from error
+                raise XenstoreError(Errno.EIO, f"{error.filename}: {error.strerror}") from error
 
     def _reserve_transactions(self, end: int) -> None:
         self._keep((Change(ChangeKind.RESERVE_TRANSACTIONS, number=end),))

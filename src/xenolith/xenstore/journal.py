@@ -35,7 +35,7 @@ class JournalError(Exception):
 
 
 class Journal:
-    """An open journal, ours alone. OSError from the file system passes through."""
+    """An open journal, ours alone. OSError from the file system names the journal."""
 
     def __init__(self, path: str) -> None:
         """Open the journal at ``path``, created if need be; JournalError if it is in use."""
@@ -110,11 +110,11 @@ class Journal:
         self._size = self._live_size = os.fstat(file).st_size
 
     def _write(self, data: bytes) -> None:
-        if self._torn:
-            # Nothing may follow half a record.
-            self._truncate(self._size)
-        self._torn = True
         try:
+            if self._torn:
+                # Nothing may follow half a record.
+                self._truncate(self._size)
+            self._torn = True
             written = os.write(self._file, data)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._path) from None

@@ -51,8 +51,7 @@ def _record_file(domid: int) -> str:
 def save(record: DomainRecord) -> None:
     """Store a record in place of the domain's last one; OSError."""
     path = _record_file(record.domid)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(record._asdict(), file)
+    _write(f"{path}.new", json.dumps(record._asdict()))
     os.replace(f"{path}.new", path)
 
 
@@ -86,8 +85,16 @@ def last_domid() -> int:
 def save_last_domid(domid: int) -> None:
     """Remember which domid was given out last; OSError."""
     # Of one length, so it can be written in place: it is on the way to each domain's start.
-    with open(f"{paths.domains_dir()}/{_LAST_DOMID}", "w", encoding="ascii") as file:
-        file.write(f"{domid:5}")
+    _write(f"{paths.domains_dir()}/{_LAST_DOMID}", f"{domid:5}")
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file; OSError that names it, which a failed write by itself does not."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def last_cpu(pid: int) -> int | None:
