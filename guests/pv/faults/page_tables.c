@@ -142,6 +142,25 @@ static void pin_storm(void)
         expect_equal(remap(tables[i], P | RW), 0);
 }
 
+/* what a processor remembers of the upper levels leads to no page that was a table and is written now */
+static void tables_that_were(void)
+{
+    uint64_t address = WINDOW + (1ul << 30), *written = (uint64_t *)(WINDOW + PAGE_SIZE);
+    volatile uint64_t *seen = (uint64_t *)address;
+    const uint64_t *table;
+
+    map_at(address, entry_of(allocate_page(), P | RW));
+    table = table_of((void *)address, 1);
+    expect_equal(mmu_update(entry_address(written), entry_of(table, P | RW)), -XEN_EINVAL);
+    seen[0] = 1;
+    /* and nothing is flushed */
+    expect_equal(set_entry(table_of((void *)address, 2), address >> 21 & 511, 0), 0);
+    expect_equal(mmu_update(entry_address(written), entry_of(table, P | RW)), 0);
+    written[1] = entry_of((void *)pv_start_info()->pt_base, P | RW | US);
+    expect_fault(seen[PAGE_SIZE / 8] = 0, PF, PF_WRITE);
+    expect_equal(mmu_update(entry_address(written), 0), 0);
+}
+
 /* a frame that is given away keeps no use */
 static void frames_given_away(void)
 {
@@ -171,5 +190,6 @@ void test_main(void)
     tables_in_use_let_go_of();
     one_frame_at_two_levels();
     pin_storm();
+    tables_that_were();
     frames_given_away();
 }
