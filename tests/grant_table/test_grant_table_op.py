@@ -339,7 +339,7 @@ def test_copy_of_overlapping_bytes_of_one_frame() -> None:
         (OWN_SOURCE._replace(domid=DOMID), OWN_DEST, 5, 0, GrantStatus.permission_denied),
         (OWN_SOURCE, OWN_DEST._replace(domid=0), 5, 0, GrantStatus.permission_denied),
         (GnttabCopyPtr(9, OTHER, 0), OWN_DEST, 5, GNTCOPY_source_gref, GrantStatus.bad_domain),
-        (GnttabCopyPtr(9, 0, 0), OWN_DEST, 5, GNTCOPY_source_gref, GrantStatus.bad_gntref),
+        (GnttabCopyPtr(9, 0, 0), OWN_DEST, 5, GNTCOPY_source_gref, GrantStatus.general_error),
         (GnttabCopyPtr(9, DOMID, 0), OWN_DEST, 5, GNTCOPY_source_gref, GrantStatus.general_error),
         (GnttabCopyPtr(512, DOMID, 0), OWN_DEST, 5, GNTCOPY_source_gref, GrantStatus.bad_gntref),
         (OWN_SOURCE._replace(u=2**64 - 1), OWN_DEST, 5, 0, GrantStatus.bad_page),
