@@ -37,9 +37,16 @@ void test_main(void)
     apic_write(APIC_SVR, APIC_SVR_ENABLE | 0xff);
     expect_equal(set_upcall_vector(0, 15), -XEN_EINVAL);
     expect_equal(set_upcall_vector(99, VECTOR), -XEN_ENOENT);
-    expect_equal(set_upcall_vector(0, VECTOR), 0);
     port = bind_ipi(0);
+    notify(port);
+    expect_equal(apic_read(APIC_IRR + WORD), 0);
+    expect_equal(set_upcall_vector(0, VECTOR), 0); /* what was pending before comes, too */
+    expect_equal(apic_read(APIC_IRR + WORD), BIT);
+    let_interrupts_in();
+    expect_equal(upcalls, 1);
+    apic_write(APIC_EOI, 0);
 
+    upcalls = 0;
     notify(port);
     expect_equal(apic_read(APIC_IRR + WORD), BIT);
     let_interrupts_in();

@@ -78,6 +78,11 @@ class HvmVcpu(Vcpu):
         """The LAPIC vector of its upcalls (HVMOP_set_evtchn_upcall_vector); 0 if none."""
         self._offers_callback = False
 
+    def use_upcall_vector(self, vector: int) -> None:
+        """Have upcalls come by a LAPIC vector, the first one at once, as in Xen: events may have come before."""
+        self.upcall_vector = vector
+        self.lapic.raise_vector(vector)
+
     def wake(self) -> None:
         """An event is pending, or one that it polls for."""
         if self.upcall_vector and self.info is not None and self.info[_UPCALL_PENDING]:

@@ -72,4 +72,4 @@ def _set_upcall_vector(vcpu: HvmVcpu, address: GuestVirt) -> None:
         raise XenError(Errno.EINVAL, f"upcall vector {asked.vector}")
     if asked.vcpu >= len(vcpu.domain.vcpus):
         raise XenError(Errno.ENOENT, f"there is no vCPU {asked.vcpu}")
-    vcpu.domain.vcpus[asked.vcpu].upcall_vector = asked.vector
+    vcpu.domain.vcpus[asked.vcpu].use_upcall_vector(asked.vector)
