@@ -28,7 +28,7 @@ from xenolith.toolstack.daemon import ending as endings
 from xenolith.toolstack.daemon.consoles import EndedConsoles
 from xenolith.toolstack.daemon.cpupools import CpuPools
 from xenolith.toolstack.daemon.domain import Domain
-from xenolith.toolstack.daemon.domain_table import DomainTable
+from xenolith.toolstack.daemon.domain_table import DOM0_NAME, DomainTable
 from xenolith.toolstack.daemon.errors import DaemonError
 from xenolith.toolstack.daemon.hypervisor_log import HypervisorLog
 from xenolith.toolstack.daemon.zygote_link import ZygoteLink
@@ -71,6 +71,7 @@ class Daemon:
         xenstore_socket = xenstored_socket()
         os.makedirs(os.path.dirname(xenstore_socket), mode=0o755, exist_ok=True)
         self.xenstored.listen(xenstore_socket)
+        xenstore_layout.publish_host(self.store, DOM0_NAME)
         xenstore_layout.publish_cpupools(self.store, self.cpupools)
         recovery.recover(self)
         credit.settle(self)

@@ -195,6 +195,13 @@ def set_max_memory(store: Store, domid: int, kib: int) -> None:
     store.write(f"{domain_path(domid)}/memory/static-max", str(kib))
 
 
+def publish_host(store: Store, name: str) -> None:
+    """Make the nodes of domain 0 as Xen's xen-init-dom0 does."""
+    with store.transaction() as nodes:
+        _settle(nodes, f"{domain_path(0)}/name", name.encode())
+        _settle(nodes, f"{domain_path(0)}/domid", b"0")
+
+
 def publish_cpupools(store: Store, pools: Iterable[CpuPool]) -> None:
     """Make the nodes of all CPU pools what they are now; those that are right already stay as they are."""
     wanted = {
@@ -206,9 +213,13 @@ def publish_cpupools(store: Store, pools: Iterable[CpuPool]) -> None:
             nodes.rm(f"{_POOLS}/{poolid}")
         for poolid, values in wanted.items():
             for name, value in values.items():
-                path = f"{_POOLS}/{poolid}/{name}"
-                if not nodes.exists(path) or nodes.read(path) != value:
-                    nodes.write(path, value)
+                _settle(nodes, f"{_POOLS}/{poolid}/{name}", value)
+
+
+def _settle(nodes: Nodes, path: str, value: bytes) -> None:
+    """Write a node unless it is right already."""
+    if not nodes.exists(path) or nodes.read(path) != value:
+        nodes.write(path, value)
 
 
 def _make(nodes: Nodes, path: str, permissions: Permissions) -> None:
