@@ -170,7 +170,7 @@ def test_kernels_that_cannot_be_booted_are_refused_by_name(own_host: Host, tmp_p
         damaged(tmp_path, "empty", b""): "",
         # A program, not a kernel: it has no PVH note.
         damaged(tmp_path, "busybox", busybox): "PVH",
-        str(tmp_path): "no file",
+        str(tmp_path): "is not a regular file",
         str(tmp_path / "absent"): "no file",
     }
     for kernel, sentence in cases.items():

@@ -1,7 +1,8 @@
-/* NMIs: by VCPUOP_send_nmi and by the APIC, to a vCPU that sleeps with interrupts off, not within each other. */
+/* NMIs: by VCPUOP_send_nmi and by the APIC, to a vCPU that is blocked with interrupts off, not within each other. */
 #include "guest.h"
 
 #include <xen/errno.h>
+#include <xen/sched.h>
 #include <xen/vcpu.h>
 
 #include "apic.h"
@@ -9,7 +10,6 @@
 #include "traps.h"
 
 static volatile unsigned int count[2], depth, deepest;
-static volatile bool asleep;
 
 static void send_nmi(unsigned int vcpu)
 {
@@ -36,14 +36,22 @@ static void nmi(struct frame *frame)
 
 static void sleeper(void)
 {
-    asleep = true;
-    __asm__ volatile("cli; hlt");
+    interrupts_off();
+    hypercall(__HYPERVISOR_sched_op, SCHEDOP_block, NULL);
+}
+
+static bool is_blocked(unsigned int vcpu)
+{
+    struct vcpu_runstate_info info;
+
+    expect_equal(hypercall3(__HYPERVISOR_vcpu_op, VCPUOP_get_runstate_info, vcpu, (uint64_t)&info), 0);
+    return info.state == RUNSTATE_blocked;
 }
 
 static void test_sleeping_vcpu(void)
 {
     start_vcpu(1, sleeper);
-    while (!asleep)
+    while (!is_blocked(1))
         pause();
     send_nmi(1);
     wait_until_ended(1);
