@@ -219,6 +219,7 @@ def test_unknown_keys_suggest_the_nearest() -> None:
         ("vif=['x']", "key 'vif': 'x' is not of the form keyword=value, in 'x'"),
         ("kernel=['/k']", "key 'kernel': expected a single value, not a list"),
         ("kernel='/nowhere'", "key 'kernel': there is no file '/nowhere'"),
+        ("foo=1", "key 'foo': unknown key"),
         ("kernel='/'", "key 'kernel': '/' is not a regular file"),
         ("kernel='/dev/null/x'", "key 'kernel': there is no file '/dev/null/x'"),
     ],

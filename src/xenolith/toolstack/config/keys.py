@@ -77,5 +77,5 @@ ALIASES = {"cpu_cap": "cap", "bootargs": "bootloader_args"}
 
 def nearest_key(unknown: str) -> str | None:
     """The known key that ``unknown`` was probably meant to be."""
-    near = difflib.get_close_matches(unknown.lower(), KEYS, n=1)
+    near = difflib.get_close_matches(unknown.lower(), KEYS, n=1, cutoff=0.7)
     return near[0] if near else None
