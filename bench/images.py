@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.errors import BenchError
-from xenolith.builder.bzimage import is_bzimage, unpack_kernel
 from xenolith.builder.cpio import CpioWriter
 from xenolith.builder.elf import read_elf
 from xenolith.builder.elf_notes import xen_notes
 from xenolith.builder.image_file import ImageFile
 from xenolith.builder.initramfs import peer_modules
 from xenolith.builder.kernel_modules import ModuleTree
+from xenolith.builder.packed_kernel import is_packed, unpack_kernel
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ASSETS = _ROOT / "examples" / "guest" / "cloud"
@@ -167,7 +167,7 @@ class Images:
         """The ELF image of a kernel, which may be one already."""
         if kernel not in self._unpacked:
             with _open(kernel) as image:
-                self._unpacked[kernel] = self._unpack(image) if is_bzimage(image) else kernel
+                self._unpacked[kernel] = self._unpack(image) if is_packed(image) else kernel
         return self._unpacked[kernel]
 
     def _unpack(self, image: ImageFile) -> Path:

@@ -10,11 +10,11 @@ import pytest
 
 from xenolith.abi.hvm_start_info import HVM_MODLIST_ENTRY, HVM_START_INFO
 from xenolith.builder.assets import FLAVOURS
-from xenolith.builder.bzimage import find_payload, unpack_kernel
 from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.elf import ElfImage, read_elf
 from xenolith.builder.elf_notes import xen_notes
 from xenolith.builder.image_file import ImageFile
+from xenolith.builder.packed_kernel import find_payload, unpack_kernel
 from xenolith.builder.pvh import load_pvh, pvh_platform
 
 from .archive import read_archive

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from xenolith.builder.bzimage import unpack_kernel
 from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
 from xenolith.builder.kernel_cache import KernelCache
+from xenolith.builder.packed_kernel import unpack_kernel
 
 from .images import PACKERS, bzimage
 

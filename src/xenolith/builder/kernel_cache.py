@@ -16,10 +16,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenolith.builder.bzimage import LARGEST_KERNEL, find_payload
 from xenolith.builder.cache_directory import cache_directory
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
+from xenolith.builder.packed_kernel import find_payload
+from xenolith.builder.payload import LARGEST_KERNEL
 from xenolith.builder.symlink import replace_symlink
 
 _ENTRIES_KEPT = 8

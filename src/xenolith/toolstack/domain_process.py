@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from xenolith.abi.sched import ShutdownReason
-from xenolith.builder.bzimage import unpack_kernel
 from xenolith.builder.image_file import ImageFile
+from xenolith.builder.packed_kernel import unpack_kernel
 from xenolith.engine.choice import EngineName, open_devices
 from xenolith.machine import jail
 from xenolith.machine.event_loop import EventLoop

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
-from xenolith.builder.bzimage import is_bzimage
 from xenolith.builder.errors import BuildError
 from xenolith.builder.image_file import ImageFile
 from xenolith.builder.kernel_cache import KernelCache, Slot
+from xenolith.builder.packed_kernel import is_packed
 
 
 class KernelFile:
@@ -25,7 +25,7 @@ class KernelFile:
         """
         fds["kernel"] = fd
         image = ImageFile(fd, name)
-        if not is_bzimage(image):
+        if not is_packed(image):
             return
         unpacked = self._cache.lookup(image)
         if unpacked is not None:

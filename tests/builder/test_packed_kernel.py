@@ -1,17 +1,19 @@
-"""bzImages of every packing, sound and damaged."""
+"""Packed kernels, sound and damaged: bzImages of every packing, and files packed by gzip."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import struct
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xenolith.builder.bzimage import find_payload, is_bzimage, unpack_kernel
 from xenolith.builder.errors import BuildError
+from xenolith.builder.packed_kernel import find_payload, is_packed, unpack_kernel
 
 from .images import LZ4_BLOCK, PACKERS, bzimage, image_of
 
@@ -30,6 +32,28 @@ def unpack(data: bytes) -> bytes:
 @given(content=st.binary(min_size=8, max_size=4096))
 def test_unpacks_what_was_packed(packer: str, content: bytes) -> None:
     assert unpack(bzimage(PACKERS[packer](content))) == content
+
+
+@given(content=st.binary(min_size=8, max_size=4096))
+def test_unpacks_a_file_of_gzip(content: bytes) -> None:
+    data = gzip.compress(content)
+    with image_of(data, "mini-os.gz") as image:
+        assert is_packed(image)
+    assert unpack(data) == content
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-9], "damaged|MiB is the limit"),
+        (lambda data: data[:-4] + bytes(4), "damaged"),
+        (lambda data: data[:-1] + b"\xff", "MiB is the limit"),
+        (lambda data: data[:10] + bytes(20) + data[10:], "damaged"),
+    ],
+)
+def test_a_damaged_file_of_gzip_is_refused(damage: Callable[[bytes], bytes], message: str) -> None:
+    with pytest.raises(BuildError, match=message):
+        unpack(damage(gzip.compress(bytes(range(256)) * 64)))
 
 
 def test_what_is_zero_in_a_kernel_takes_no_space() -> None:
@@ -121,7 +145,7 @@ def test_zero_setup_sectors_mean_four() -> None:
     data = bytearray(bzimage(payload, setup_sects=4))
     data[0x1F1] = 0
     with image_of(bytes(data)) as image:
-        assert is_bzimage(image)
+        assert is_packed(image)
         assert find_payload(image).offset == 5 * 512 + 16
 
 
