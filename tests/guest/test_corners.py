@@ -20,6 +20,7 @@ VCPUS = {
     "balloon": 1,
     "clock": 2,
     "cpuid": 1,
+    "event_delivery": 1,
     "exceptions": 1,
     "fpu": 3,
     "grants": 1,

@@ -17,6 +17,8 @@
 USER_CODE(user_int3, "int3");
 USER_CODE(user_int80, "int $0x80");
 USER_CODE(user_int13, "int $13");
+USER_CODE(user_long_int13, ".byte 0x67, 0x67; int $13");
+USER_CODE(user_icebp, ".byte 0xf1"); /* needs no gate for users */
 USER_CODE(user_int81, "int $0x81"); /* a gate that is not for users */
 USER_CODE(user_syscall, "mov $5, %eax; mov $0xabcd, %ebx; syscall; add $1, %eax; mov %rcx, %rdx; int $0x80");
 #define BEHIND_SYSCALL 12
@@ -145,6 +147,11 @@ void test_main(void)
     expect_equal(run(user_int80, user_int80_end).vector, 0x80);
     expect_user(user_int81, GP, 0x81 << 3 | 2);
     expect_user(user_int13, GP, 13 << 3 | 2);
+    expect_equal(run(user_int13, user_int13_end).rip, CODE);
+    expect_equal(run(user_long_int13, user_long_int13_end).rip, CODE);
+    fault = run(user_icebp, user_icebp_end);
+    expect_equal(fault.vector, DB);
+    expect_equal(fault.rip, CODE + 1);
     test_syscall();
     test_ports();
     test_kernel_memory();

@@ -14,12 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EXCP_VMEXIT 0x100 /* numbers from here on are #VMEXIT codes */
+#include "corrections.h"
+#include "hook_context.h"
+
 #define EXIT_NMI 0x61
-#define EXCEPTION_UD 6
-#define EXCEPTION_NP 11
-#define EXCEPTION_GP 13
-#define ERROR_IDT 2u /* the error code names a gate */
+#define EXIT_SWINT 0x75
 
 #define EFER_SCE 1u
 #define EFLAGS_RF 0x10000u
@@ -31,62 +30,16 @@
 
 #define HFLAG2_NMI (1u << 2) /* no other NMI until IRET */
 
-#define HFLAG_CPL 3u
-#define HFLAG_CS32 (1u << 4)
-#define HFLAG_SS32 (1u << 5)
-#define HFLAG_ADDSEG (1u << 6)
-#define HFLAG_PE (1u << 7)
-#define HFLAG_LMA (1u << 14)
-#define HFLAG_CS64 (1u << 15)
-
 /* cached descriptor attributes of the flat segments that SYSCALL loads (AMD APM volume 3) */
 #define DESC_CODE_LONG 0x00a09b00u
 #define DESC_CODE_32 0x00c09b00u
 #define DESC_DATA 0x00c09300u
-
-enum { RCX = 1, R11 = 11 };
-enum { SEG_CS = 1, SEG_SS = 2 };
 
 /* what an exit handler answers: go on, raise an exception, or deliver an interrupt */
 enum { RESUME = 0, RAISE = 1, DELIVER = 2 };
 
 #define IS_SOFTWARE 0x10000u
 #define RUN_ABORTED (-1)
-
-struct segment {
-    uint32_t selector;
-    uint64_t base;
-    uint32_t limit;
-    uint32_t flags;
-};
-
-struct hook_context {
-    void *cpu;
-    void *env;
-    uint64_t *registers;
-    uint64_t *rip;
-    uint64_t *eflags; /* the control flags; the arithmetic ones are computed lazily */
-    uint32_t *hflags; /* hflags2 follows */
-    struct segment *segments;
-    uint64_t *efer, *star, *lstar, *cstar, *fmask;
-    int32_t *exception_is_int;
-    void (*do_interrupt)(void *cpu);
-    uint64_t (*read_eflags)(void *env);
-    void (*write_eflags)(void *env, uint64_t value, uint32_t mask);
-    void (*raise)(void *env, int vector, int is_software, int error_code, int length);
-    void (*deliver_interrupt)(void *env, int vector, int is_hardware);
-    void (*check_port[3])(void *env, uint32_t port); /* by size: 1, 2, 4 bytes */
-    int (*on_exit)(uint32_t code);
-    uint32_t (*on_port_read)(uint32_t port, int size);
-    void (*on_port_write)(uint32_t port, int size, uint32_t value);
-    void (*on_unmapped)(uint64_t address);
-    int32_t event_vector, event_error_code, event_is_software; /* what RAISE and DELIVER are about */
-    uint32_t delivering;    /* the exception or #VMEXIT that is being delivered: its number plus 1, IS_SOFTWARE */
-    uint32_t interrupting;  /* whether that is an interrupt or NMI */
-    uint32_t undeliverable; /* whether an event had to be given up */
-    uint32_t unmapped;      /* whether the run ends because nothing is at unmapped_address */
-    uint64_t unmapped_address;
-};
 
 /* where a run of the emulator ends that has to be given up; none while Python code runs */
 static _Thread_local sigjmp_buf *run_end;
@@ -142,28 +95,20 @@ static int call_on_exit(struct hook_context *context, uint32_t code)
     return verdict;
 }
 
-/* In long mode the library gives the offset of a gate, where the architecture has 8 times its number. */
-static void correct_error_code(struct hook_context *context, uint32_t number)
-{
-    int32_t *error_code = context->exception_is_int - 1; /* as cpu_layout.py has found them */
-
-    if ((number == EXCEPTION_NP || number == EXCEPTION_GP) && (*context->hflags & HFLAG_LMA)
-        && ((uint32_t)*error_code & ERROR_IDT))
-        *error_code = *error_code >> 4 << 3 | (*error_code & 7);
-}
-
 /*
  * UC_HOOK_INTR: an exception to deliver, or a #VMEXIT to hand to the hypervisor in place, which may be that the guest
- * can take an interrupt.
+ * can take an interrupt. That of INT n is intercepted for corrections.h alone.
  *
  * A delivery reads the guest's tables. Where those lie at an address at which nothing is, the library jumps back to its
- * loop, which calls this hook with the same number again; now, outside of any access, something can be put there.
+ * loop, which calls this hook with the same number again; now, outside of any access, something can be put there. Where
+ * the delivery itself faults, this hook is called with that fault, whose RIP is that from before the delivery.
  */
 void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *context)
 {
     /* INT 13 without the rights raises exception 13, which is another event */
-    uint32_t event = number + 1 + (*context->exception_is_int ? IS_SOFTWARE : 0);
-    int again = context->delivering == event, verdict = DELIVER;
+    uint32_t software = *context->exception_is_int ? IS_SOFTWARE : 0;
+    bool again = context->delivering == number + 1 + software, within = context->delivering && !again;
+    int verdict = DELIVER;
 
     (void)uc;
     if (context->unmapped) {
@@ -175,24 +120,45 @@ void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *conte
         context->delivering = 0;
         return;
     }
+    /* The library moves RIP behind an INT n before it calls; ICEBP's is behind it already, and stays there. */
+    if (again ? software : within && (number < EXCP_VMEXIT || (context->delivering & IS_SOFTWARE)))
+        *context->rip = context->start;
+    else if (!again)
+        context->start = *context->rip;
+    if (!again) {
+        switch (number) {
+        case EXCP_VMEXIT + EXIT_SWINT:
+            if (!begin_software_interrupt(context))
+                return;
+            number = (uint32_t)*context->exception_index;
+            software = *context->exception_is_int ? IS_SOFTWARE : 0;
+            break;
+        case EXCEPTION_UD:
+        case EXCEPTION_NM:
+        case EXCEPTION_GP:
+            if (!within && !software)
+                number = correct_exception(context, number);
+        }
+    }
     if (number >= EXCP_VMEXIT && !again)
         verdict = call_on_exit(context, number - EXCP_VMEXIT);
     if (verdict != DELIVER) {
         context->delivering = 0;
+        *context->exception_is_int = 0;
         if (verdict == RAISE)
             context->raise(context->env, context->event_vector, context->event_is_software,
                            context->event_error_code, 0);
         return;
     }
-    context->delivering = event;
+    if (!again && number < EXCP_VMEXIT && !software)
+        correct_error_code(context, number, within && !(context->delivering & IS_SOFTWARE));
+    context->delivering = number + 1 + software;
     context->interrupting = number >= EXCP_VMEXIT;
     if (context->interrupting) {
         if (number == EXCP_VMEXIT + EXIT_NMI)
             context->hflags[1] |= HFLAG2_NMI;
         context->deliver_interrupt(context->env, context->event_vector, 1);
     } else {
-        if (!again)
-            correct_error_code(context, number);
         context->do_interrupt(context->cpu);
     }
     context->delivering = 0;

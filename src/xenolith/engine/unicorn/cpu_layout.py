@@ -79,6 +79,8 @@ class CpuLayout:
     cstar: int
     fmask: int
     exception_is_int: int
+    exception_index: int
+    """Relative to the CPUState."""
     old_exception: int
     """Relative to the CPUState."""
 
@@ -219,6 +221,9 @@ def find_layout(library: Library) -> CpuLayout:
             cstar=cstar,
             fmask=fmask,
             exception_is_int=_find_exception_is_int(probe, env),
+            exception_index=_displacement(
+                library, "x86_cpu_do_interrupt_x86_64", b"\x8b\xb7", 4, b"\x48\x89\xfb"
+            ),
             old_exception=_displacement(
                 library, "x86_cpu_do_interrupt_x86_64", b"\xc7\x83", 4, b"\xff\xff\xff\xff"
             ),

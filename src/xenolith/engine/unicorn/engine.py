@@ -124,7 +124,7 @@ class UnicornEngine:
             self._machine.check_run(error)
         elif context.unmapped:
             # The access is made again when the vCPU runs again.
-            context.unmapped = 0
+            context.unmapped = context.delivering = 0
             self.map_void(context.unmapped_address)
         if timeout:
             finish_string_store(self.registers, self._space)

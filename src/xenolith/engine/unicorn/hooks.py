@@ -46,7 +46,7 @@ class HookSink(Protocol):
 
 
 class HookContext(ctypes.Structure):
-    """struct hook_context of _hooks.c."""
+    """struct hook_context of hook_context.h."""
 
     _fields_ = [
         ("cpu", c_void_p),
@@ -61,12 +61,15 @@ class HookContext(ctypes.Structure):
         ("lstar", c_void_p),
         ("cstar", c_void_p),
         ("fmask", c_void_p),
+        ("control", c_void_p),
+        ("exception_index", c_void_p),
         ("exception_is_int", c_void_p),
         ("do_interrupt", c_void_p),
         ("read_eflags", c_void_p),
         ("write_eflags", c_void_p),
         ("raise_event", c_void_p),
         ("deliver_interrupt", c_void_p),
+        ("load_code", c_void_p),
         ("check_port", c_void_p * 3),
         ("on_exit", ExitCallback),
         ("on_port_read", PortReadCallback),
@@ -80,6 +83,8 @@ class HookContext(ctypes.Structure):
         ("undeliverable", c_uint32),
         ("unmapped", c_uint32),
         ("unmapped_address", c_uint64),
+        ("start", c_uint64),
+        ("reading", c_uint32),
     ]
 
 
@@ -99,12 +104,15 @@ def install_hooks(machine: EmulatedMachine, sink: HookSink) -> HookContext:
         lstar=env + layout.lstar,
         cstar=env + layout.cstar,
         fmask=env + layout.fmask,
+        control=env + layout.control,
+        exception_index=machine.cpu + layout.exception_index,
         exception_is_int=env + layout.exception_is_int,
         do_interrupt=library.address("x86_cpu_do_interrupt_x86_64"),
         read_eflags=library.address("helper_read_eflags_x86_64"),
         write_eflags=library.address("helper_write_eflags_x86_64"),
         raise_event=library.address("raise_interrupt_x86_64"),
         deliver_interrupt=library.address("do_interrupt_x86_hardirq_x86_64"),
+        load_code=library.address("cpu_ldub_code_x86_64"),
         check_port=(c_void_p * 3)(
             *(library.address(f"helper_check_io{size}_x86_64") for size in "bwl")
         ),

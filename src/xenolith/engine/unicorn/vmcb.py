@@ -69,6 +69,7 @@ class Intercept1(IntFlag):
     NMI = 1 << 1
     VINTR = 1 << 4
     CPUID = 1 << 18
+    SWINT = 1 << 21
     PAUSE = 1 << 23
     HLT = 1 << 24
     INVLPGA = 1 << 26
@@ -80,13 +81,14 @@ _INTERCEPTS_1 = (
     Intercept1.NMI
     | Intercept1.VINTR
     | Intercept1.CPUID
+    | Intercept1.SWINT
     | Intercept1.HLT
     | Intercept1.INVLPGA
     | Intercept1.MSR
     | Intercept1.SHUTDOWN
 )
-# VMMCALL, the rest of SVM's own instructions, MONITOR and MWAIT; not RDTSCP, ICEBP, WBINVD, XSETBV
 _INTERCEPTS_2 = 0x0C7F
+"""VMMCALL, the rest of SVM's own instructions, MONITOR and MWAIT; not RDTSCP, ICEBP, WBINVD, XSETBV."""
 
 _DIRECT_MSRS = (
     *range(0x174, 0x177),  # SYSENTER
