@@ -19,6 +19,7 @@ MEMORY = 32
 VCPUS = {
     "balloon": 1,
     "clock": 2,
+    "control_registers": 1,
     "cpuid": 1,
     "event_delivery": 1,
     "exceptions": 1,

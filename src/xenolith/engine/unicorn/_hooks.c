@@ -17,6 +17,7 @@
 #include "corrections.h"
 #include "hook_context.h"
 
+#define EXIT_WRITE_CR4 0x14
 #define EXIT_NMI 0x61
 #define EXIT_SWINT 0x75
 
@@ -97,7 +98,7 @@ static int call_on_exit(struct hook_context *context, uint32_t code)
 
 /*
  * UC_HOOK_INTR: an exception to deliver, or a #VMEXIT to hand to the hypervisor in place, which may be that the guest
- * can take an interrupt. That of INT n is intercepted for corrections.h alone.
+ * can take an interrupt. Some #VMEXITs are intercepted for corrections.h alone.
  *
  * A delivery reads the guest's tables. Where those lie at an address at which nothing is, the library jumps back to its
  * loop, which calls this hook with the same number again; now, outside of any access, something can be put there. Where
@@ -127,6 +128,11 @@ void xenolith_on_interrupt(void *uc, uint32_t number, struct hook_context *conte
         context->start = *context->rip;
     if (!again) {
         switch (number) {
+        case EXCP_VMEXIT + EXIT_WRITE_CR4:
+            if (!context->valid_cr4)
+                call_on_exit(context, EXIT_WRITE_CR4);
+            write_cr4(context);
+            return;
         case EXCP_VMEXIT + EXIT_SWINT:
             if (!begin_software_interrupt(context))
                 return;

@@ -22,6 +22,7 @@
 #define ERROR_IDT 2u      /* the error code names a gate */
 
 #define CR0_EM (1u << 2)
+#define CR4_PAE (1u << 5)
 #define CR4_OSFXSR (1u << 9)
 enum { CR0 = 0, CR4 = 4 };
 
@@ -142,6 +143,23 @@ static bool begin_software_interrupt(struct hook_context *context)
     *error_code(context) = 0;
     *next_rip(context) = *context->rip + instruction.length;
     return true;
+}
+
+/* MOV to CR4, of which the library checks nothing: #GP for what the processor does not have. */
+static void write_cr4(struct hook_context *context)
+{
+    struct instruction instruction = read_opcode(context);
+    uint8_t modrm = next_byte(context, &instruction);
+    uint64_t value = context->registers[(modrm & 7) | ((instruction.rex & REX_B) ? 8 : 0)];
+
+    if (instruction.map != 0x0f || instruction.opcode != 0x22)
+        return; /* there is another instruction by now */
+    if (!(*context->hflags & HFLAG_CS64))
+        value = (uint32_t)value;
+    if ((value & ~context->valid_cr4) || ((*context->hflags & HFLAG_LMA) && !(value & CR4_PAE)))
+        context->raise(context->env, EXCEPTION_GP, 0, 0, 0); /* does not return */
+    context->update_cr4(context->env, (uint32_t)value);
+    *context->rip += instruction.length;
 }
 
 #endif

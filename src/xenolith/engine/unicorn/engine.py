@@ -247,6 +247,10 @@ class UnicornEngine:
         """In the middle of an exit: forget all translations of addresses."""
         self._machine.flush_tlb()
 
+    def allow_cr4(self, valid: int) -> None:
+        """Have the hooks let no other bits of CR4 be set; the vCPUs of a domain are all alike."""
+        self._context.valid_cr4 = valid
+
     def follow_filter(self) -> None:
         """In the middle of an exit: go on behind the nested page table that has come in."""
         assert self._current is not None

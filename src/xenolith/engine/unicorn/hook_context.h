@@ -42,11 +42,13 @@ struct hook_context {
     void (*raise)(void *env, int vector, int is_software, int error_code, int length);
     void (*deliver_interrupt)(void *env, int vector, int is_hardware);
     uint32_t (*load_code)(void *env, uint64_t address); /* one byte, by its linear address */
+    void (*update_cr4)(void *env, uint32_t value);
     void (*check_port[3])(void *env, uint32_t port); /* by size: 1, 2, 4 bytes */
     int (*on_exit)(uint32_t code);
     uint32_t (*on_port_read)(uint32_t port, int size);
     void (*on_port_write)(uint32_t port, int size, uint32_t value);
     void (*on_unmapped)(uint64_t address);
+    uint64_t valid_cr4; /* the bits that the guest may set, or 0 before an exit has asked for them */
     int32_t event_vector, event_error_code, event_is_software; /* what RAISE and DELIVER are about */
     uint32_t delivering;    /* the exception or #VMEXIT that is being delivered: its number plus 1, IS_SOFTWARE */
     uint32_t interrupting;  /* whether that is an interrupt or NMI */

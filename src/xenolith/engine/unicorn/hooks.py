@@ -70,11 +70,13 @@ class HookContext(ctypes.Structure):
         ("raise_event", c_void_p),
         ("deliver_interrupt", c_void_p),
         ("load_code", c_void_p),
+        ("update_cr4", c_void_p),
         ("check_port", c_void_p * 3),
         ("on_exit", ExitCallback),
         ("on_port_read", PortReadCallback),
         ("on_port_write", PortWriteCallback),
         ("on_unmapped", UnmappedCallback),
+        ("valid_cr4", c_uint64),
         ("event_vector", c_int32),
         ("event_error_code", c_int32),
         ("event_is_software", c_int32),
@@ -113,6 +115,7 @@ def install_hooks(machine: EmulatedMachine, sink: HookSink) -> HookContext:
         raise_event=library.address("raise_interrupt_x86_64"),
         deliver_interrupt=library.address("do_interrupt_x86_hardirq_x86_64"),
         load_code=library.address("cpu_ldub_code_x86_64"),
+        update_cr4=library.address("cpu_x86_update_cr4_x86_64"),
         check_port=(c_void_p * 3)(
             *(library.address(f"helper_check_io{size}_x86_64") for size in "bwl")
         ),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xenolith.engine.hvm import CpuState, ExitHandler, GuestException, Vector
 from xenolith.engine.register_file import GENERAL
+from xenolith.engine.unicorn.control_registers import valid_cr4
 from xenolith.engine.unicorn.efer import EFER, read_efer, write_efer
 from xenolith.engine.unicorn.vmcb import Exit, Offset, Vmcb
 
@@ -63,6 +64,7 @@ class UnicornVcpu:
         self._request = engine.interrupt_request
         self._nmi = False
         self._exits: dict[int, Callable[[], int | None]] = {
+            Exit.WRITE_CR4.value: self._first_write_of_cr4,
             Exit.NMI.value: self._take_nmi,
             Exit.VINTR.value: self._take_interrupt,
             Exit.CPUID.value: self._cpuid,
@@ -169,6 +171,9 @@ class UnicornVcpu:
             self._engine.flush_tlb()
         else:
             self._handler.write_msr(msr, value)
+
+    def _first_write_of_cr4(self) -> None:
+        self._engine.allow_cr4(valid_cr4(self._handler.cpuid))
 
     def _halt(self) -> None:
         self.registers.skip(_HLT_BYTES)

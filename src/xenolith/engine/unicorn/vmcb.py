@@ -16,6 +16,7 @@ _PAT_AT_RESET = 0x0007040600070406
 class Exit(IntEnum):
     """#VMEXIT codes that are more than an undefined instruction."""
 
+    WRITE_CR4 = 0x14
     NMI = 0x61
     VINTR = 0x64
     CPUID = 0x72
@@ -30,6 +31,7 @@ class Exit(IntEnum):
 class Offset(IntEnum):
     """Byte offsets of the control area's fields, and of the state save area's below ``STATE``."""
 
+    INTERCEPT_CR_WRITES = 0x00
     INTERCEPT_MISC1 = 0x0C
     INTERCEPT_MISC2 = 0x10
     MSR_MAP = 0x48
@@ -87,6 +89,9 @@ _INTERCEPTS_1 = (
     | Intercept1.MSR
     | Intercept1.SHUTDOWN
 )
+_WRITES_OF_CR4 = 1 << 16 + 4
+"""Writes of control registers are the upper half of the word. This one and INT n are for corrections.h."""
+
 _INTERCEPTS_2 = 0x0C7F
 """VMMCALL, the rest of SVM's own instructions, MONITOR and MWAIT; not RDTSCP, ICEBP, WBINVD, XSETBV."""
 
@@ -134,6 +139,7 @@ class Vmcb:
 
     def configure(self, msr_map: int) -> None:
         """Fill the control area: what exits."""
+        self.write32(Offset.INTERCEPT_CR_WRITES, _WRITES_OF_CR4)
         self.write32(Offset.INTERCEPT_MISC1, _INTERCEPTS_1)
         self.write32(Offset.INTERCEPT_MISC2, _INTERCEPTS_2)
         self.write64(Offset.MSR_MAP, msr_map)
