@@ -102,7 +102,8 @@ static uint64_t word(void)
     }
 }
 
-static bool is_forbidden(uint64_t number, uint64_t command)
+/* Xen looks at the low halves of both */
+static bool is_forbidden(uint64_t number, uint32_t command)
 {
     return (uint32_t)number == __HYPERVISOR_sched_op
            && (command == SCHEDOP_shutdown || command == SCHEDOP_shutdown_code || command == SCHEDOP_watchdog);
