@@ -15,6 +15,7 @@ pytestmark = pytest.mark.guest
 
 VCPUS = {
     "breakpoints": 1,
+    "cpuid": 1,
     "grants": 1,
     "hello": 1,
     "ldt": 1,

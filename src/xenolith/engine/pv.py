@@ -154,6 +154,8 @@ class PvVcpu(EngineVcpu, Protocol):
     gs_base_kernel: int
     gs_base_user: int
     """Segment bases; from the handler of a trap only."""
+    faults_cpuid: bool | None
+    """Whether CPUID in programs is #GP; None where the engine cannot have that."""
 
     @property
     def in_kernel(self) -> bool:

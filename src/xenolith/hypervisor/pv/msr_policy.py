@@ -20,6 +20,8 @@ class Msr(IntEnum):
 
     TSC = 0x10
     APIC_BASE = 0x1B
+    PLATFORM_INFO = 0xCE
+    MISC_FEATURES_ENABLES = 0x140
     PAT = 0x277
     EFER = 0xC0000080
     FS_BASE = 0xC0000100
@@ -30,6 +32,7 @@ class Msr(IntEnum):
 _APIC_BSP = 0xFEE00100
 _XEN_PAT = 0x050100070406
 _EFER_NXE_LMA_LME_SCE = 0xD01
+_CPUID_FAULTING_IS_THERE, _CPUID_FAULTING = 1 << 31, 1 << 0
 
 _CONSTANT = {
     0x17: 0,  # PLATFORM_ID
@@ -78,6 +81,10 @@ class PvMsrPolicy:
                 return _XEN_PAT
             case Msr.EFER:
                 return _EFER_NXE_LMA_LME_SCE
+            case Msr.PLATFORM_INFO if self._vcpu.faults_cpuid is not None:
+                return _CPUID_FAULTING_IS_THERE
+            case Msr.MISC_FEATURES_ENABLES if self._vcpu.faults_cpuid is not None:
+                return _CPUID_FAULTING if self._vcpu.faults_cpuid else 0
         value = _CONSTANT.get(msr)
         if value is not None:
             return value
@@ -97,6 +104,10 @@ class PvMsrPolicy:
                 self._vcpu.gs_base_kernel = value
             else:
                 self._vcpu.gs_base_user = value
+        elif msr == Msr.MISC_FEATURES_ENABLES and self._vcpu.faults_cpuid is not None:
+            if value & ~_CPUID_FAULTING:
+                raise GuestException(Vector.GP)
+            self._vcpu.faults_cpuid = bool(value)
         elif msr in (Msr.PAT, Msr.EFER):
             if value != self.read(msr):
                 raise GuestException(Vector.GP)

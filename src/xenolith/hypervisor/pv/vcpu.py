@@ -44,7 +44,8 @@ _CR4 = 0x620
 _CR4_DE, _CR4_OSXSAVE = 1 << 3, 1 << 18
 _GP_TABLE, _GP_LDT = 7, 4
 """Of the error code of #GP: which table the bad selector is of, and that this is the LDT."""
-_FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
+_FORCED_EMULATION = b"\x0f\x0bxen"
+_FORCED_CPUID = _FORCED_EMULATION + b"\x0f\xa2"
 _MASK64 = (1 << 64) - 1
 _LOW32 = (1 << 32) - 1
 
@@ -114,6 +115,10 @@ class PvVcpu(Vcpu):
         registers = self.registers
         if not fetch(self, registers.rip).startswith(_FORCED_CPUID):
             return False
+        if self.engine_vcpu.faults_cpuid and not self.engine_vcpu.in_kernel:
+            registers.rip = registers.rip + len(_FORCED_EMULATION) & _MASK64
+            self.engine_vcpu.inject(Vector.GP)
+            return True
         registers.rax, registers.rbx, registers.rcx, registers.rdx = self.cpuid(
             registers.rax & _LOW32, registers.rcx & _LOW32
         )

@@ -35,6 +35,9 @@ _STAR, _LSTAR, _CSTAR, _FMASK = range(0xC0000081, 0xC0000085)
 class KvmPvVcpu(TrapVcpu):
     """A vCPU of KVM's own; implements PvVcpu."""
 
+    faults_cpuid: bool | None = None
+    """KVM asks nobody when a program executes CPUID."""
+
     def __init__(self, engine: KvmPvEngine, handler: TrapHandler, number: int) -> None:
         self.processor = Processor(engine.machine, number)
         self.run_page = self.processor.run

@@ -122,6 +122,8 @@ void xenolith_pv_on_port_write(void *uc, uint32_t port, int size, uint32_t value
 int xenolith_pv_on_cpuid(void *uc, struct trap_context *context)
 {
     (void)uc;
+    if (context->vcpu->engine.faults_cpuid && !context->vcpu->in_kernel)
+        context->engine.raise(context->engine.env, VECTOR_GP, 0, 0, 0); /* leaves by siglongjmp() */
     context->engine.on_cpuid();
     return 1;
 }

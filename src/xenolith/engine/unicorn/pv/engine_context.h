@@ -17,6 +17,7 @@ struct segment {
 struct engine_vcpu {
     uint64_t gdt_shown[2]; /* where the processor is shown its descriptor table: by whether it runs at KERNEL_CPL */
     uint32_t flush; /* whether the guest must not go on with what the TLB holds */
+    uint32_t faults_cpuid; /* whether CPUID of programs is #GP */
 };
 
 struct engine_context {

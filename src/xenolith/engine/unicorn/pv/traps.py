@@ -39,6 +39,7 @@ class UnicornVcpuState(VcpuState):
     _fields_ = (
         ("gdt_shown", c_uint64 * 2),
         ("flush", c_uint32),
+        ("faults_cpuid", c_uint32),
     )
 
 

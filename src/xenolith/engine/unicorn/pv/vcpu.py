@@ -80,6 +80,15 @@ class UnicornPvVcpu(TrapVcpu):
         self._engine.breakpoints.arm(*self._breakpoints)
 
     @property
+    def faults_cpuid(self) -> bool | None:
+        """See PvVcpu."""
+        return bool(self.state.faults_cpuid)
+
+    @faults_cpuid.setter
+    def faults_cpuid(self, value: bool | None) -> None:
+        self.state.faults_cpuid = bool(value)
+
+    @property
     def debug_status(self) -> int:
         """See PvVcpu."""
         return self._engine.breakpoints.status
