@@ -119,7 +119,8 @@ def test_each_vcpu_has_its_apic_id_and_the_name_is_the_same() -> None:
 
 def msrs_of(small: SmallDomain) -> MsrPolicy:
     domain = small.domain
-    return MsrPolicy(domain.lapics[0], domain.engine.tsc, domain.write_hypercall_page)
+    engine_vcpu = domain.vcpus[0].engine_vcpu
+    return MsrPolicy(engine_vcpu, domain.lapics[0], domain.engine.tsc, domain.write_hypercall_page)
 
 
 FEATURES_WITH_MSRS = {
@@ -169,6 +170,23 @@ def test_a_feature_that_is_a_bit_of_debugctl_is_hidden() -> None:
     bus_lock_detect = 1 << 24
     assert not CpuPolicy(everything, DOMID, 0, 1, 2_000_000).cpuid(7, 0)[2] & bus_lock_detect
     assert not PvCpuPolicy(everything, 0, 1, 2_000_000, 7).cpuid(7, 0)[2] & bus_lock_detect
+
+
+def test_cpuid_faulting_is_there_where_the_engine_can_have_it(small: SmallDomain) -> None:
+    msrs = msrs_of(small)
+    assert msrs.read(0xCE) == 1 << 31
+    assert msrs.read(0x140) == 0
+    msrs.write(0x140, 1)
+    assert msrs.read(0x140) == 1
+    with pytest.raises(GuestException):
+        msrs.write(0x140, 2)
+    msrs.write(0x140, 0)
+    small.domain.vcpus[0].engine_vcpu.faults_cpuid = None
+    for msr in (0xCE, 0x140):
+        with pytest.raises(GuestException):
+            msrs.read(msr)
+        with pytest.raises(GuestException):
+            msrs.write(msr, 0)
 
 
 def test_the_tsc_runs(small: SmallDomain) -> None:

@@ -37,6 +37,11 @@ USER_CODE(user_kernel_jump, "mov $0x800000, %eax; jmp *%rax");
 USER_CODE(user_vmmcall, "mov $17, %eax; xor %edi, %edi; vmmcall; int $0x80");
 USER_CODE(user_cpuid, "mov $0x40000000, %eax; cpuid; mov %rbx, %rdx; int $0x80");
 
+#define MSR_PLATFORM_INFO 0xce
+#define CPUID_FAULTING_IS_THERE (1ul << 31)
+#define MSR_MISC_FEATURES_ENABLES 0x140
+#define CPUID_FAULTING 1
+
 extern uint64_t gdt[];
 
 static uint64_t saved_rax, saved_rdx;
@@ -135,6 +140,19 @@ static void test_kernel_memory(void)
     expect_equal(fault.error_code, PF_PRESENT | PF_USER | PF_FETCH);
 }
 
+static void test_cpuid(void)
+{
+    run(user_cpuid, user_cpuid_end);
+    expect_equal(saved_rdx, 0x566e6558); /* as anywhere */
+
+    expect(rdmsr(MSR_PLATFORM_INFO) & CPUID_FAULTING_IS_THERE);
+    wrmsr(MSR_MISC_FEATURES_ENABLES, CPUID_FAULTING);
+    expect_user(user_cpuid, GP, 0);
+    expect_equal(cpuid(0x40000000, 0).ebx, 0x566e6558);
+    wrmsr(MSR_MISC_FEATURES_ENABLES, 0);
+    expect_equal(run(user_cpuid, user_cpuid_end).vector, 0x80);
+}
+
 void test_main(void)
 {
     struct fault fault;
@@ -163,6 +181,5 @@ void test_main(void)
     expect_user(user_lidt, GP, 0);
     run(user_vmmcall, user_vmmcall_end);
     expect_equal(saved_rax, -1 /* EPERM */);
-    run(user_cpuid, user_cpuid_end);
-    expect_equal(saved_rdx, 0x566e6558); /* as anywhere */
+    test_cpuid();
 }

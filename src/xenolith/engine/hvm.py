@@ -168,6 +168,9 @@ class Registers(Protocol):
 class HvmVcpu(EngineVcpu, Protocol):
     """A vCPU's share of the engine."""
 
+    faults_cpuid: bool | None
+    """Whether CPUID outside of ring 0 is #GP; None where the engine cannot have that."""
+
     @property
     def registers(self) -> Registers:
         """The live registers; this vCPU's while it is the one that runs or ran last."""

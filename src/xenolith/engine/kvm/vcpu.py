@@ -39,6 +39,7 @@ class KvmVcpu:
         self._handler = handler
         self._number = number
         self._identified = False
+        self.faults_cpuid: bool | None = None
         self._exits: dict[int, Callable[[], None]] = {
             api.KVM_EXIT_IO: self._port,
             api.KVM_EXIT_HLT: handler.halt,

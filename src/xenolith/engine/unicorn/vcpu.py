@@ -56,6 +56,7 @@ class UnicornVcpu:
         """What it will start with; None once it has."""
         self.enter_again = False
         """Whether the control block has changed since the guest was entered."""
+        self.faults_cpuid: bool | None = False
         self._engine = engine
         self._handler = handler
         self.read_port = handler.read_port
@@ -147,6 +148,8 @@ class UnicornVcpu:
 
     def _cpuid(self) -> None:
         registers = self.registers
+        if self.faults_cpuid and registers.cpl:
+            raise GuestException(Vector.GP)
         leaf, subleaf = registers.rax & _LOW32, registers.rcx & _LOW32
         registers.rax, registers.rbx, registers.rcx, registers.rdx = self._handler.cpuid(
             leaf, subleaf

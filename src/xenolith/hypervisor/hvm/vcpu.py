@@ -71,7 +71,9 @@ class HvmVcpu(Vcpu):
             clock.tsc_hz // 1000,
         )
         self.cpuid = policy.cpuid
-        msrs = MsrPolicy(self.lapic, domain.engine.tsc, self._write_hypercall_page)
+        msrs = MsrPolicy(
+            self.engine_vcpu, self.lapic, domain.engine.tsc, self._write_hypercall_page
+        )
         self.read_msr = msrs.read
         self.write_msr = msrs.write
         self.upcall_vector = 0
