@@ -52,8 +52,9 @@ def test_a_preserved_guest_stays_to_be_looked_at(host: Host) -> None:
     host.xl("create", host.config("web", extra="xenolith.run=true", on_poweroff="preserve"))
     eventually(lambda: host.row("web").state == "---s--", host.list)
     assert READY in wait_until_up(host, "web")
-    refused = host.try_xl("shutdown", "web")
-    assert refused.returncode == 1
+    host.xl("shutdown", "-w", "web")
+    assert host.row("web").state == "---s--"
+    assert host.try_xl("reboot", "web").returncode == 1
     host.xl("destroy", "web")
 
 
