@@ -43,7 +43,7 @@ test-fast: $(BIN)/.installed
 
 # Tests that compare with Debian's own headers and tools skip where these cannot be installed.
 test-packages:
-	scripts/need-packages acpica-tools btrfs-progs dosfstools e2fsprogs fdisk iproute2 libc6-dev libnbd-bin libxen-dev mtools passt qemu-utils tcpdump xenstore-utils xfsprogs xorriso || true
+	scripts/need-packages acpica-tools btrfs-progs dosfstools e2fsprogs fdisk file iproute2 libc6-dev libnbd-bin libxen-dev mtools passt qemu-utils tcpdump xenstore-utils xfsprogs xorriso || true
 
 test: check assets test-packages
 	$(BIN)/pytest -m 'not slow and not nested and not xtf'

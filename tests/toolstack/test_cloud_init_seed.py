@@ -74,6 +74,6 @@ def test_user_data_that_cloud_init_would_ignore(user_data: Path, state_dir: Path
 
 
 def test_all_names_are_taken(user_data: Path) -> None:
-    disks = ", ".join(f"'/x,raw,xvd{letter},w'" for letter in "abcdefghijklmnopqrstuvwxyz")
+    disks = ", ".join(f"'/{letter},raw,xvd{letter},w'" for letter in "abcdefghijklmnopqrstuvwxyz")
     with pytest.raises(BuildError, match="no name from xvda to xvdz"):
         with_seed(config(user_data, disks))

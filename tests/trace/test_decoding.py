@@ -251,7 +251,7 @@ def test_grant_operations(guest: TracedDomain) -> None:
     guest.write(ARGUMENT, 2 * gt.GNTTAB_MAP_GRANT_REF.pack(ask))
     guest.hypercall(GRANT, gt.GrantTableOp.map_grant_ref, ARGUMENT, 2)
     one = (
-        "{host_addr=0x123000, flags=host_map|readonly, ref=3, dom=0, status→bad_gntref, handle→0, "
+        "{host_addr=0x123000, flags=host_map|readonly, ref=3, dom=0, status→general_error, handle→0, "
         "dev_bus_addr→0x0}"
     )
     assert guest.shown() == f"grant_table_op(map_grant_ref x2, [{one}, {one}]) = 0"
@@ -265,7 +265,7 @@ def test_grant_copies(guest: TracedDomain) -> None:
     guest.hypercall(GRANT, gt.GrantTableOp.copy, ARGUMENT, 1)
     assert guest.shown() == (
         "grant_table_op(copy, {source={ref=5, domid=0, offset=0x10}, dest={gmfn=0x77, domid=SELF, "
-        "offset=0x0}, len=64, flags=source_gref, status→bad_gntref}) = 0"
+        "offset=0x0}, len=64, flags=source_gref, status→general_error}) = 0"
     )
 
 
