@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xenolith.engine.hvm import GuestException, HvmVcpu, Vector
+from xenolith.hypervisor.cpuid_faulting import CpuidFaulting
 from xenolith.hypervisor.hvm.cpu_policy import HYPERCALL_MSR
 from xenolith.hypervisor.hvm.lapic import LocalApic
 
 _TSC = 0x10
 _APIC_BASE = 0x1B
-_PLATFORM_INFO = 0xCE
-_CPUID_FAULTING_IS_THERE = 1 << 31
-_MISC_FEATURES_ENABLES = 0x140
-_CPUID_FAULTING = 1 << 0
 _X2APIC = range(0x800, 0x900)
 _MTRR_DEFAULT_TYPE = 0x2FF
 _MTRR_ENABLED_WRITE_BACK = 0x806
@@ -53,7 +50,7 @@ class MsrPolicy:
         read_tsc: Callable[[], int],
         write_hypercall_page: Callable[[int], None],
     ) -> None:
-        self._vcpu = vcpu
+        self._cpuid_faulting = CpuidFaulting(vcpu)
         self._lapic = lapic
         self._read_tsc = read_tsc
         self._write_hypercall_page = write_hypercall_page
@@ -71,12 +68,10 @@ class MsrPolicy:
             return self._read_tsc()
         if msr == HYPERCALL_MSR:
             return 0
-        faults_cpuid = self._vcpu.faults_cpuid
-        if msr == _PLATFORM_INFO and faults_cpuid is not None:
-            return _CPUID_FAULTING_IS_THERE
-        if msr == _MISC_FEATURES_ENABLES and faults_cpuid is not None:
-            return _CPUID_FAULTING if faults_cpuid else 0
-        raise GuestException(Vector.GP)
+        value = self._cpuid_faulting.read(msr)
+        if value is None:
+            raise GuestException(Vector.GP)
+        return value
 
     def write(self, msr: int, value: int) -> None:
         """Store the value or raise GuestException(#GP)."""
@@ -86,9 +81,5 @@ class MsrPolicy:
             self._write_hypercall_page(value)
         elif msr == _APIC_BASE:
             self._lapic.write_base(value)
-        elif msr == _MISC_FEATURES_ENABLES and self._vcpu.faults_cpuid is not None:
-            if value & ~_CPUID_FAULTING:
-                raise GuestException(Vector.GP)
-            self._vcpu.faults_cpuid = bool(value)
-        elif msr not in _CONSTANT and msr != _TSC:
+        elif msr not in _CONSTANT and msr != _TSC and not self._cpuid_faulting.write(msr, value):
             raise GuestException(Vector.GP)

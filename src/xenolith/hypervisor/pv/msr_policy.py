@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from xenolith.engine.hvm import GuestException, Vector
+from xenolith.hypervisor.cpuid_faulting import CpuidFaulting
 
 if TYPE_CHECKING:
     from xenolith.engine.pv import PvVcpu as EnginePvVcpu
@@ -20,8 +21,6 @@ class Msr(IntEnum):
 
     TSC = 0x10
     APIC_BASE = 0x1B
-    PLATFORM_INFO = 0xCE
-    MISC_FEATURES_ENABLES = 0x140
     PAT = 0x277
     EFER = 0xC0000080
     FS_BASE = 0xC0000100
@@ -32,7 +31,6 @@ class Msr(IntEnum):
 _APIC_BSP = 0xFEE00100
 _XEN_PAT = 0x050100070406
 _EFER_NXE_LMA_LME_SCE = 0xD01
-_CPUID_FAULTING_IS_THERE, _CPUID_FAULTING = 1 << 31, 1 << 0
 
 _CONSTANT = {
     0x17: 0,  # PLATFORM_ID
@@ -61,6 +59,7 @@ class PvMsrPolicy:
 
     def __init__(self, vcpu: EnginePvVcpu, vcpu_id: int, read_tsc: Callable[[], int]) -> None:
         self._vcpu = vcpu
+        self._cpuid_faulting = CpuidFaulting(vcpu)
         self._vcpu_id = vcpu_id
         self._read_tsc = read_tsc
 
@@ -81,11 +80,9 @@ class PvMsrPolicy:
                 return _XEN_PAT
             case Msr.EFER:
                 return _EFER_NXE_LMA_LME_SCE
-            case Msr.PLATFORM_INFO if self._vcpu.faults_cpuid is not None:
-                return _CPUID_FAULTING_IS_THERE
-            case Msr.MISC_FEATURES_ENABLES if self._vcpu.faults_cpuid is not None:
-                return _CPUID_FAULTING if self._vcpu.faults_cpuid else 0
         value = _CONSTANT.get(msr)
+        if value is None:
+            value = self._cpuid_faulting.read(msr)
         if value is not None:
             return value
         if self._vcpu.has_trap(Vector.GP) or msr >> 16 == _HYPERVISOR_MSRS:
@@ -104,12 +101,8 @@ class PvMsrPolicy:
                 self._vcpu.gs_base_kernel = value
             else:
                 self._vcpu.gs_base_user = value
-        elif msr == Msr.MISC_FEATURES_ENABLES and self._vcpu.faults_cpuid is not None:
-            if value & ~_CPUID_FAULTING:
-                raise GuestException(Vector.GP)
-            self._vcpu.faults_cpuid = bool(value)
         elif msr in (Msr.PAT, Msr.EFER):
             if value != self.read(msr):
                 raise GuestException(Vector.GP)
-        elif msr not in _CONSTANT:
+        elif msr not in _CONSTANT and not self._cpuid_faulting.write(msr, value):
             raise GuestException(Vector.GP)
