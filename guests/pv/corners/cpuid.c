@@ -4,13 +4,9 @@
 
 #define PLATFORM_INFO 0xce
 #define MISC_FEATURES_ENABLES 0x140
-#define CPUID "xor %eax, %eax; cpuid; int3"
-#define FORCED "xor %eax, %eax; ud2; .ascii \"xen\"; cpuid; int3"
 
-__asm__(".section .text; user_cpuid: " CPUID "; user_forced: " FORCED);
-extern const uint8_t user_cpuid[], user_forced[];
-
-static uint8_t user_stack[4096] __attribute__((aligned(16)));
+USER_CODE(user_cpuid, "xor %eax, %eax; cpuid; int3");
+USER_CODE(user_forced, "xor %eax, %eax; ud2; .ascii \"xen\"; cpuid; int3");
 
 static uint64_t rdmsr(uint32_t number)
 {
@@ -27,10 +23,7 @@ static void wrmsr(uint32_t number, uint64_t value)
 
 static struct fault in_user_mode(const uint8_t *code)
 {
-    struct iret_frame frame = {
-        .rip = (uint64_t)code, .cs = FLAT_CS64, .rflags = EFLAGS_IF, .ss = FLAT_DS,
-        .rsp = (uint64_t)user_stack + sizeof(user_stack),
-    };
+    struct iret_frame frame = program_frame(FLAT_CS64, code);
     struct fault fault;
 
     catch_fault(fault, iret(&frame));

@@ -5,12 +5,10 @@
 #include <xen/physdev.h>
 
 #define PORTS 65536
-#define USER_STACK_BYTES 4096
 #define DATA 0x400000ul
 #define CODE32 0x401000ul
 #define DIRECTION (1u << 10)
 
-static uint8_t user_stack[USER_STACK_BYTES] __attribute__((aligned(16)));
 static uint8_t *data;
 
 static long set_iopl(uint32_t level)
@@ -27,11 +25,6 @@ static long set_iobitmap(const void *bitmap, uint32_t ports)
     set_xen_guest_handle(argument.bitmap, (uint8_t *)bitmap);
     return hypercall(__HYPERVISOR_physdev_op, PHYSDEVOP_set_iobitmap, &argument);
 }
-
-/* code of a program's, which ends in UD2, with these registers */
-#define USER_CODE(name, code) \
-    extern const uint8_t name[]; \
-    __asm__(".section .text; .code64; .globl " #name "; " #name ": " code "; ud2")
 
 USER_CODE(user_in_byte, "in %dx, %al");
 USER_CODE(user_out_byte, "out %al, %dx");
@@ -51,12 +44,10 @@ static void remember(struct frame *frame)
 
 static struct fault run(uint64_t cs, uint64_t code, uint16_t port, uint32_t value)
 {
-    struct iret_frame frame = {
-        .rip = code, .cs = cs, .rflags = EFLAGS_IF, .ss = FLAT_DS, .rax = value,
-        .rsp = (uint64_t)user_stack + USER_STACK_BYTES,
-    };
+    struct iret_frame frame = program_frame(cs, (const void *)code);
     struct fault fault;
 
+    frame.rax = value;
     catch_fault(fault, __asm__ volatile("" : : "d"((uint64_t)port)); iret(&frame));
     return fault;
 }

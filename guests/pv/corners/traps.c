@@ -6,22 +6,11 @@
 #include <xen/vcpu.h>
 #include <xen/version.h>
 
-#define USER_STACK_BYTES 4096
-
-static uint8_t user_stack[USER_STACK_BYTES] __attribute__((aligned(16)));
-
 /* run code in user mode, on page tables that show the kernel, too, up to its next trap */
 #define in_user_mode(result, cs_, code_) do { \
-        struct iret_frame frame_ = { \
-            .rip = (uint64_t)(code_), .cs = (cs_), .rflags = EFLAGS_IF, .ss = FLAT_DS, \
-            .rsp = (uint64_t)user_stack + USER_STACK_BYTES, \
-        }; \
+        struct iret_frame frame_ = program_frame(cs_, (const void *)(code_)); \
         catch_fault(result, iret(&frame_)); \
     } while (0)
-
-#define USER_CODE(name, code) \
-    extern const uint8_t name[]; \
-    __asm__(".section .text; .code64; .globl " #name "; " #name ": " code "; ud2")
 
 USER_CODE(user_int3, "int3");
 USER_CODE(user_int80, "int $0x80");
@@ -153,10 +142,7 @@ static void multicall_of_an_iret(void)
         { .op = __HYPERVISOR_xen_version, .result = 1 }, { .op = __HYPERVISOR_iret, .result = 2 },
         { .op = __HYPERVISOR_xen_version, .result = 3 },
     };
-    struct iret_frame frame = {
-        .rax = 4, .rip = (uint64_t)user_int3, .cs = FLAT_CS64, .rflags = EFLAGS_IF, .ss = FLAT_DS,
-        .rsp = (uint64_t)user_stack + USER_STACK_BYTES,
-    };
+    struct iret_frame frame = program_frame(FLAT_CS64, user_int3);
     struct fault fault;
 
     catch_fault(fault, __asm__ volatile("mov %0, %%rsp; syscall; ud2" : : "r"(&frame), "a"(__HYPERVISOR_multicall),

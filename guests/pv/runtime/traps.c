@@ -105,6 +105,15 @@ void trap(struct frame *frame)
         recover(frame);
 }
 
+struct iret_frame program_frame(uint64_t cs, const void *code)
+{
+    static uint8_t stack[4096] __attribute__((aligned(16)));
+
+    return (struct iret_frame){
+        .rip = (uint64_t)code, .cs = cs, .rflags = EFLAGS_IF, .ss = FLAT_DS, .rsp = (uint64_t)stack + sizeof(stack),
+    };
+}
+
 void iret(const struct iret_frame *frame)
 {
     __asm__ volatile("mov %0, %%rsp; mov %1, %%eax; syscall; ud2" : : "r"(frame), "i"(HYPERCALL_IRET) : "memory");

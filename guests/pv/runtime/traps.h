@@ -89,6 +89,14 @@ struct iret_frame {
 };
 void iret(const struct iret_frame *frame) __attribute__((noreturn));
 
+/* the frame with which code of a program's begins, on a stack that all programs use in turn */
+struct iret_frame program_frame(uint64_t cs, const void *code);
+
+/* code of a program's, which ends in UD2 */
+#define USER_CODE(name, code) \
+    extern const uint8_t name[]; \
+    __asm__(".section .text; .code64; .globl " #name "; " #name ": " code "; ud2")
+
 void traps_init_vcpu(unsigned int id);
 
 /* start another vCPU at a function */
