@@ -8,6 +8,9 @@ from xenolith.toolstack.config.disk import DiskConfig, DiskSpecification
 from xenolith.toolstack.config.domain_config import DomainConfig, DomainType
 from xenolith.toolstack.config.nic import NicConfig
 
+_BACKENDS = (None, "0", "Domain-0")
+"""Ways to say that domain 0 serves a device."""
+
 
 def refusal(config: DomainConfig) -> str | None:
     """Why the domain cannot be created, for the user; None if that depends on the host alone."""
@@ -25,7 +28,7 @@ def refusal(config: DomainConfig) -> str | None:
 
 def refusal_of_disk(disk: DiskConfig) -> str | None:
     """Why no domain can have this disk; None if that depends on the image alone."""
-    if disk.backend not in (None, "0", "Domain-0"):
+    if disk.backend not in _BACKENDS:
         return f"{disk.vdev}: disks are served by domain 0 only"
     if disk.script is not None:
         return f"{disk.vdev}: scripts are not run: name a file or a block device"
@@ -36,6 +39,6 @@ def refusal_of_disk(disk: DiskConfig) -> str | None:
 
 def refusal_of_nic(nic: NicConfig) -> str | None:
     """Why no domain can have this network interface; None if that depends on the host alone."""
-    if nic.backend not in (None, "0", "Domain-0"):
+    if nic.backend not in _BACKENDS:
         return "network interfaces are served by domain 0 only"
     return None
